@@ -1,0 +1,20 @@
+/*
+ * clock.h: the only door to time. Simulated worlds replace the source; everything else reads it here.
+ */
+#ifndef CASCADE_BASE_CLOCK_H
+#define CASCADE_BASE_CLOCK_H
+
+#include <stdint.h>
+
+/* Nanoseconds of a monotonic clock with an arbitrary origin (about 20 ns a call). */
+uint64_t clock_now_ns(void);
+
+/* Nanoseconds since the Unix epoch. */
+uint64_t clock_wall_ns(void);
+
+typedef uint64_t clock_source(void *context);
+
+/* Replaces both clocks for the process; NULL restores the real ones. Call before any thread starts. */
+void clock_set_source(clock_source *source, void *context);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * memory.h: the only door to the heap. Every function may return NULL, and callers turn that into
+ * STATUS_NO_MEMORY. The counter-based failure switch lets tests fail the n-th allocation.
+ */
+#ifndef CASCADE_BASE_MEMORY_H
+#define CASCADE_BASE_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+void *memory_allocate(size_t size);
+void *memory_allocate_zeroed(size_t count, size_t size);
+void *memory_resize(void *memory, size_t size);
+void *memory_allocate_aligned(size_t alignment, size_t size);
+char *memory_copy_string(const char *text);
+void memory_free(void *memory);
+
+/* Anonymous pages, zero-filled, `size` a multiple of 4096; returned to the kernel by unmap. */
+void *memory_map(size_t size);
+void memory_unmap(void *memory, size_t size);
+
+/* Fails the n-th allocation from now (1 = the next one) and, if `sticky`, all after it; 0 disarms. */
+void memory_fail_at(uint64_t n, int sticky);
+/* How often an armed failure has fired since it was armed. */
+uint64_t memory_failures_fired(void);
+
+#endif

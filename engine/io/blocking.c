@@ -1,0 +1,74 @@
+/*
+ * blocking.c: directory listing and locking through plain system calls.
+ *
+ * The lock is an open-file-description lock. Unlike the older process-owned record locks it also stands
+ * against a second open in the same process, and it is not dropped when an unrelated descriptor of the
+ * same file is closed; the kernel keeps the table, so none is needed here. It falls when the last copy of
+ * the descriptor is closed: with the process, because the descriptor does not survive exec.
+ */
+#include "io/blocking.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+
+struct status blocking_list(struct io *io, const char *path, void (*each)(void *context, const char *name),
+			    void *context)
+{
+	(void)io;
+	DIR *directory = opendir(path);
+	if (directory == NULL)
+		return status_from_errno(errno, "list", path);
+	struct status status = status_ok();
+	for (;;) {
+		errno = 0;
+		const struct dirent *entry = readdir(directory);
+		if (entry == NULL) {
+			if (errno != 0)
+				status = status_from_errno(errno, "list", path);
+			break;
+		}
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			each(context, entry->d_name);
+	}
+	(void)closedir(directory);
+	return status;
+}
+
+static int open_again(const char *path, int flags)
+{
+	int fd;
+	do
+		fd = open(path, flags, 0644);
+	while (fd < 0 && errno == EINTR);
+	return fd;
+}
+
+struct status blocking_lock(struct io *io, const char *path, int *lock)
+{
+	(void)io;
+	int fd = open_again(path, O_RDWR | O_CREAT | O_CLOEXEC);
+	if (fd < 0)
+		return status_from_errno(errno, "lock", path);
+	struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	if (fcntl(fd, F_OFD_SETLK, &range) == 0) {
+		*lock = fd;
+		return status_ok();
+	}
+	int error = errno;
+	(void)close(fd);
+	if (error == EAGAIN || error == EACCES)
+		return status_error(STATUS_LOCKED, "%s: lock: another holder has it", path);
+	return status_from_errno(error, "lock", path);
+}
+
+void blocking_unlock(struct io *io, int lock)
+{
+	(void)io;
+	ASSERT(lock >= 0);
+	(void)close(lock);
+}

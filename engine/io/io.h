@@ -1,0 +1,195 @@
+/*
+ * io.h: what storage can do. Everything above moves bytes only through this interface; `uring`, `posix`,
+ * `simulated` and `faulty` stand behind it under one conformance suite.
+ *
+ * An instance belongs to one thread (its shard's resident): create, submit, poll and destroy are called
+ * there and nowhere else; only io_wake may be called from any thread. Requests are structs of the
+ * caller's; request and buffers stay untouched by the caller until `complete` ran, also when the
+ * instance is being drained. `complete` runs inside io_poll, never inside io_submit, and may submit.
+ *
+ * The backend hides short transfers, EAGAIN and EINTR (bounded: 64 tries without progress, then
+ * STATUS_IO). A read that meets the end of the file completes OK with `transferred` < `length`.
+ * Completion order is unspecified. A sync covers only writes *completed* before it was submitted.
+ */
+#ifndef CASCADE_IO_IO_H
+#define CASCADE_IO_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/status.h"
+
+enum { IO_PAGE_BYTES = 4096, IO_PATH_MAX = 1024 };
+
+enum io_operation {
+	IO_READ,	   /* file, buffer or vectors, length, offset */
+	IO_WRITE,	   /* the same; with IO_DURABLE durable on completion (RWF_DSYNC) */
+	IO_SYNC,	   /* file: data, and the metadata needed to read it, are durable (fdatasync) */
+	IO_OPEN,	   /* path, flags -> opened */
+	IO_CLOSE,	   /* file: the handle is gone afterwards, whatever the status */
+	IO_ALLOCATE,	   /* file, offset, length: reserve space (fallocate) and extend the size */
+	IO_RENAME,	   /* path -> path_to, replacing it; durable after IO_SYNC_DIRECTORY */
+	IO_UNLINK,	   /* path */
+	IO_SYNC_DIRECTORY, /* path: creations, renames and unlinks in that directory are durable */
+	IO_MAKE_DIRECTORY, /* path: mode 0755; STATUS_OK when it exists already */
+};
+
+enum io_flags {
+	IO_OPEN_READ = 0,
+	IO_OPEN_WRITE = 1 << 0,	   /* read and write */
+	IO_OPEN_CREATE = 1 << 1,   /* must not exist yet (O_EXCL) */
+	IO_OPEN_BUFFERED = 1 << 2, /* through the page cache: any alignment. Otherwise direct */
+	IO_DURABLE = 1 << 3,	   /* IO_WRITE */
+};
+
+/* An open file of one instance. Immutable while open; owned by the backend. */
+struct io_file {
+	uint64_t size_at_open; /* bytes */
+	bool direct;	       /* false when the file system refused O_DIRECT: still page-aligned for us */
+};
+
+struct io_request;
+typedef void io_complete(struct io_request *request);
+
+struct io_request {
+	enum io_operation operation;
+	unsigned flags; /* enum io_flags */
+	struct io_file *file;
+	void *buffer;		     /* direct: 4096-aligned; unused when vector_count > 0 */
+	const struct iovec *vectors; /* IO_READ, IO_WRITE: at most 64; each 4096-aligned when direct */
+	unsigned vector_count;
+	size_t length;	 /* bytes in total; direct: multiple of 4096; at most 1 GiB */
+	uint64_t offset; /* direct: multiple of 4096 */
+	const char *path;
+	const char *path_to;
+	io_complete *complete; /* NULL: completion is dropped (fire and forget) */
+	void *context;	       /* the caller's */
+
+	/* Results, valid in and after `complete`. */
+	struct status status;
+	size_t transferred;
+	struct io_file *opened;
+
+	/* The backend's while the request is under way. */
+	struct io_request *next;
+	struct iovec adjusted[2];
+	struct iovec *adjusted_vectors;
+	unsigned tries;
+	int result;
+	uint64_t private_words[2];
+};
+
+/* What the storage promises, for layers that can do less where it promises more. */
+enum io_promises {
+	IO_ATOMIC_512 = 1 << 0,	 /* a 512-byte aligned unit is never torn by power loss */
+	IO_ATOMIC_4096 = 1 << 1, /* the same for a page */
+};
+
+struct io_options {
+	unsigned depth; /* requests that may be under way at once; more are queued. 0: 256 */
+	bool direct;	/* false: open every file buffered */
+};
+
+struct io_counters {
+	uint64_t reads, writes, syncs;
+	uint64_t read_bytes, write_bytes;
+	uint64_t submits; /* system calls that entered requests */
+	uint64_t retries; /* short, EAGAIN, EINTR */
+};
+
+struct io;
+
+struct io_backend {
+	const char *name;
+	const char *summary;
+	MUST_CHECK struct status (*create)(const struct io_options *options, struct io **io);
+	void (*destroy)(struct io *io); /* nothing is under way any more */
+	void (*submit)(struct io *io, struct io_request *request);
+	unsigned (*poll)(struct io *io, uint64_t wait_ns);
+	void (*wake)(struct io *io);
+	MUST_CHECK struct status (*list)(struct io *io, const char *path,
+					 void (*each)(void *context, const char *name), void *context);
+	MUST_CHECK struct status (*lock)(struct io *io, const char *path, int *lock);
+	void (*unlock)(struct io *io, int lock);
+	MUST_CHECK struct status (*register_memory)(struct io *io, void *base, size_t size);
+};
+
+/* The first member of every backend's instance. */
+struct io {
+	const struct io_backend *backend;
+	unsigned promises; /* enum io_promises */
+	unsigned in_flight;
+	bool memory_registered; /* at least one region is; false when refused: the record says so */
+	struct io_counters counters;
+};
+
+/*
+ * Creates an instance of the backend of that name for the calling thread. "uring" where the kernel
+ * refuses io_uring becomes "posix": `notice` (of `notice_size` bytes) then holds one line that says so,
+ * else it is empty. STATUS_NOT_FOUND for an unknown name.
+ */
+MUST_CHECK struct status io_create(const char *backend, const struct io_options *options, struct io **io,
+				   char *notice, size_t notice_size);
+
+/* All backends that can be named, ended by NULL. */
+extern const struct io_backend *const io_backends[];
+
+static inline void io_destroy(struct io *io)
+{
+	io->backend->destroy(io);
+}
+
+/* Queues the request. It reaches the kernel with the next io_poll at the latest. Never blocks. */
+void io_submit(struct io *io, struct io_request *request);
+
+/*
+ * Enters what is queued and runs the completions that are there; waits for at least one completion or
+ * an io_wake for up to `wait_ns` (0: does not wait; UINT64_MAX: without limit). Returns the number of
+ * completions run.
+ */
+static inline unsigned io_poll(struct io *io, uint64_t wait_ns)
+{
+	return io->backend->poll(io, wait_ns);
+}
+
+/* Ends a waiting io_poll, or makes the next one return at once. Any thread; async-signal-safe. */
+static inline void io_wake(struct io *io)
+{
+	io->backend->wake(io);
+}
+
+/* Submits and polls until the request is complete; for threads without tasks (open, tools, tests). */
+MUST_CHECK struct status io_execute(struct io *io, struct io_request *request);
+
+/* Blocking: calls `each` with every name in the directory but "." and "..". Order unspecified. */
+MUST_CHECK static inline struct status io_list(struct io *io, const char *path,
+					       void (*each)(void *context, const char *name), void *context)
+{
+	return io->backend->list(io, path, each, context);
+}
+
+/* Blocking: creates `path` if need be and locks it against every other holder, in this process too:
+ * STATUS_LOCKED. The lock falls with the process. */
+MUST_CHECK static inline struct status io_lock(struct io *io, const char *path, int *lock)
+{
+	return io->backend->lock(io, path, lock);
+}
+
+static inline void io_unlock(struct io *io, int lock)
+{
+	io->backend->unlock(io, lock);
+}
+
+/*
+ * Tells the backend that requests will use buffers inside [base, base + size): page-aligned, mapped
+ * until destroy. A refusal (limits, no support) is not an error for the caller: reads and writes work
+ * all the same; the status says why.
+ */
+MUST_CHECK static inline struct status io_register_memory(struct io *io, void *base, size_t size)
+{
+	return io->backend->register_memory(io, base, size);
+}
+
+#endif

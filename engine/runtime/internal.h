@@ -1,0 +1,222 @@
+/*
+ * internal.h: the structs behind task.h, shard.h and runtime.h, for engine/runtime and its tests only.
+ */
+#ifndef CASCADE_RUNTIME_INTERNAL_H
+#define CASCADE_RUNTIME_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/assert.h"
+#include "base/list.h"
+#include "runtime/fiber.h"
+#include "runtime/ring.h"
+#include "runtime/runtime.h"
+#include "runtime/shard.h"
+#include "runtime/task.h"
+
+enum { CACHE_LINE_BYTES = 64, QUEUE_COUNT = 2 };
+
+/* Limits and times of the scheduler. */
+enum {
+	FOREGROUND_BATCH = 64,		/* tasks that run between two polls */
+	INBOX_BATCH = 64,		/* requests taken from the inbox in a turn */
+	SLICE_NS = 100 * 1000,		/* how long a task may run */
+	SLICE_SHORT_NS = 20 * 1000,	/* the same while the foreground waits */
+	OVERRUN_NS = 1000 * 1000,	/* a run this long is counted as an overrun */
+	CREDIT_NS_MAX = 100 * 1000,	/* background time saved up */
+	CREDIT_NS_MIN = -5 * 1000 * 1000, /* ... and owed */
+	BACKGROUND_SHARE_DEFAULT = 64,
+	CALL_STACK_BYTES = 64 * 1024,	/* functions that come from elsewhere run on the largest stack */
+	STACK_BYTES_MAX = 64 * 1024,
+	STACK_BYTES_MIN = 16 * 1024,	/* formatting of errors alone takes 3 KiB on the task's stack */
+};
+
+/* --- tasks --- */
+
+enum task_state {
+	TASK_RUNNABLE,
+	TASK_RUNNING,
+	TASK_SUSPENDED, /* by task_suspend: task_resume wakes it */
+	TASK_PARKED,	/* by a wait of the runtime's own, which alone wakes it */
+	TASK_ENDED,
+};
+
+enum task_origin { ORIGIN_SPAWN, ORIGIN_CALL, ORIGIN_REQUEST };
+
+struct task {
+	struct list link; /* in a run queue or a wait list */
+	struct fiber fiber;
+	struct shard *shard;
+	const struct task_type *type;
+	task_function *run;
+	void *argument;
+	struct join *join;
+	void *origin_data; /* struct call or struct request */
+	uint8_t state;	   /* enum task_state */
+	uint8_t queue;	   /* enum task_queue */
+	uint8_t origin;	   /* enum task_origin */
+	uint8_t stack_class;
+	bool resumed; /* a task_resume came before its task_suspend */
+	bool serving; /* runs a function for another shard, so it must make no WAIT call */
+	uint64_t wake_ns;
+	uint64_t wake_order; /* first come first among equal times */
+	struct task *heap_child;
+	struct task *heap_next;
+};
+
+/* Waits until task_unpark; nothing else wakes it. */
+MAY_SUSPEND void task_park(struct task *self);
+void task_unpark(struct task *task);
+
+/* A task that starts with the next turn. NULL: no memory, nothing happened. */
+struct task *task_create(struct shard *shard, const struct task_type *type, task_function *run,
+			 void *argument, enum task_queue queue);
+
+/* --- stacks: a task struct at the top of each, kept in free lists by class --- */
+
+enum { STACK_CLASS_COUNT = 8 };
+
+struct stack_chunk;
+
+struct stack_pool {
+	struct list free[STACK_CLASS_COUNT]; /* of task.link, the latest used first */
+	struct stack_chunk *chunks;
+};
+
+void stack_pool_init(struct stack_pool *pool);
+void stack_pool_destroy(struct stack_pool *pool);
+/* A task struct whose fiber has at least `stack_bytes` of stack; only its fiber's bounds and
+ * stack_class are set. NULL: no memory. */
+struct task *stack_pool_take(struct stack_pool *pool, size_t stack_bytes);
+void stack_pool_give(struct stack_pool *pool, struct task *task);
+/* The class that serves `stack_bytes` in this build, and its usable bytes. */
+unsigned stack_class_of(size_t stack_bytes);
+size_t stack_class_bytes(unsigned stack_class);
+
+/* --- timers: a pairing heap through the tasks, so that sleeping allocates nothing --- */
+
+struct task *timer_heap_add(struct task *root, struct task *task);
+struct task *timer_heap_remove_first(struct task *root);
+
+/* --- calls between shards --- */
+
+/* On the sender's stack. */
+struct call {
+	task_function *run;
+	void *argument;
+	struct task *caller;
+	uint32_t from; /* the sender's index */
+	bool done;     /* the sender's own */
+};
+
+/* From one shard to one other: a slot of `requests` is given out with its slot of `replies`. */
+struct mailbox {
+	struct ring requests;
+	struct ring replies;
+};
+
+/* What a sender knows of a receiver. */
+struct peer {
+	uint32_t outstanding; /* calls sent and not yet answered, <= mailbox entries */
+	struct wait_list room;
+};
+
+/* Takes in what other shards sent; whether a call had to stay for want of a stack. */
+bool calls_receive(struct shard *shard);
+void call_reply(struct shard *shard, struct call *call);
+
+/* --- shards --- */
+
+struct shard {
+	struct io *io;
+	struct runtime *runtime;
+	uint32_t index;
+	struct task *current;
+	uint64_t now_ns;
+	uint64_t run_start_ns;
+	struct list ready[QUEUE_COUNT];
+	uint32_t ready_count[QUEUE_COUNT];
+	uint32_t live;		   /* tasks that have not ended */
+	uint32_t foreground_waits; /* foreground tasks suspended on I/O */
+	uint32_t background_share;
+	int64_t credit_ns; /* background time that a busy foreground still owes; below 0: the reverse */
+	struct task *timers;
+	uint64_t timer_order;
+	struct fiber fiber; /* the resident's own stack */
+	void (*thread_function)(void *argument);
+	void *thread_argument;
+	bool on_thread_stack;
+	bool must_retry; /* a call or request waits for memory */
+	bool counted_busy;
+	uint64_t poll_ns; /* how long it polls before it sleeps; adapts */
+	void *local;
+	struct peer *peers;
+	struct stack_pool stacks;
+	struct inbox inbox;
+	uint32_t inbox_live; /* requests taken whose task has not ended */
+	struct shard_counters counters;
+	pthread_t thread;
+	bool started;
+	struct status start_status;
+
+	/* Written by others. */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t active; /* bit s: shard s has put something in a ring */
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t sleeping;
+	_Atomic uint32_t exiting;
+};
+
+/* The resident's life: creates the ring, runs turns until it may exit, destroys the ring. */
+void *shard_main(void *shard);
+
+void shard_make_ready(struct shard *shard, struct task *task);
+
+/* To be called after something was put where the shard looks before it sleeps (a seq_cst store). True if
+ * a wake-up was sent. */
+bool shard_notify(struct shard *shard);
+
+/* --- runtime --- */
+
+struct runtime {
+	uint32_t shard_count;
+	uint32_t mailbox_entries;
+	uint64_t poll_ns_max;
+	struct shard **shards;
+	struct mailbox *mailboxes; /* [from * shard_count + to] */
+	void **ring_slots;
+	_Atomic uint32_t stopping;
+	_Atomic uint32_t busy; /* shards that may still have tasks; only falls to 0 while stopping */
+
+	/* Starting and stopping only. */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	uint32_t starting; /* shards whose ring is not decided yet */
+	bool may_free;	   /* nobody wakes anybody any more */
+	struct io_options io_options;
+	const char *io_backend;
+	char *notice;
+	size_t notice_size;
+};
+
+static inline struct mailbox *runtime_mailbox(struct runtime *runtime, uint32_t from, uint32_t to)
+{
+	return &runtime->mailboxes[(size_t)from * runtime->shard_count + to];
+}
+
+/* Sleeps while *word == value, at most `timeout_ns` (UINT64_MAX: without limit). */
+void futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
+void futex_wake(_Atomic uint32_t *word, int count);
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("isb" ::: "memory");
+#endif
+}
+
+#endif

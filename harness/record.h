@@ -1,0 +1,49 @@
+/*
+ * record.h: what a phase leaves behind, in four forms that other tools read. All of them are written by
+ * `cascade run` into the run's directory, results/NAME/UTC-HASH/ (and results/NAME/latest links to it):
+ *
+ * record.jsonl		One JSON object a line for each phase of each repetition of each configuration:
+ *	schema_version (1), experiment, run (the directory's name),
+ *	configuration {hash, label, variation {PATH: VALUE...}}, workload {hash, records, value_size, ...},
+ *	engine {kind, and the options in effect as nested objects}, clients_as,
+ *	phase {name, index, kind, clients, distribution, theta, update_mode, mix {OP: share}, start_unix_ns,
+ *	ended_by}, repetition (from 1), run_order (from 1),
+ *	operations, failed, seconds, idle_wait_seconds, throughput {ops_s},
+ *	latency {OP: {service: {count, mean_ns, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns, hgrm}}},
+ *	cpu {seconds, us_per_op}, device {read_bytes, write_bytes, reads, writes, reads_per_op},
+ *	amplification {write, space}, memory {rss_peak_bytes, budget_bytes}, counters {nested by dots},
+ *	realised {top1_share, top1pct_share, top10pct_share}, verify {checked, mismatches},
+ *	validity {verdict: valid | suspect | invalid, reasons [text...]}.
+ *	OP = read, update, insert, scan, rmw, delete; only those that happened are there. What was not
+ *	measured is null or absent, never 0.
+ *
+ * summary.csv		The same numbers, one row for each phase and operation; columns in SUMMARY_COLUMNS.
+ *
+ * timeline.csv		One row for each second of each phase; columns in TIMELINE_COLUMNS. `operations` are those
+ *			that ended in that second; cpu_seconds and bytes were spent in it.
+ *
+ * LABEL.PHASE.OP.service.rREPETITION.ns.hgrm	The histogram of one operation (HdrHistogram's percentile
+ *			text, nanoseconds); LABEL is the first eight digits of configuration.hash. The record's
+ *			latency.OP.service.hgrm names it.
+ */
+#ifndef CASCADE_HARNESS_RECORD_H
+#define CASCADE_HARNESS_RECORD_H
+
+#include <stdio.h>
+
+#include "harness/experiment.h"
+#include "harness/phase.h"
+
+enum { RECORD_SCHEMA_VERSION = 1 };
+
+#define SUMMARY_COLUMNS                                                                                   \
+	"experiment,configuration,label,workload,engine,clients_as,phase,repetition,run_order,clients,"   \
+	"operations,seconds,ops_s,cpu_us_per_op,reads_per_op,read_bytes,write_bytes,write_amplification," \
+	"space_amplification,rss_peak_bytes,verdict,operation,count,mean_ns,p50_ns,p90_ns,p99_ns,"        \
+	"p999_ns,p9999_ns,max_ns"
+
+#define TIMELINE_COLUMNS                                                                             \
+	"configuration,label,repetition,phase,t_s,operations,p50_ns,p99_ns,p999_ns,max_ns,cpu_seconds," \
+	"rss_bytes,read_bytes,write_bytes"
+
+#endif
