@@ -11,7 +11,8 @@
  *	operations, failed, seconds, idle_wait_seconds, throughput {ops_s},
  *	latency {OP: {service: {count, mean_ns, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns, hgrm}}},
  *	cpu {seconds, us_per_op}, device {read_bytes, write_bytes, reads, writes, reads_per_op},
- *	amplification {write, space}, memory {rss_peak_bytes, budget_bytes}, counters {nested by dots},
+ *	amplification {write, space}, memory {rss_peak_bytes, budget_bytes}, user {bytes_written,
+ *	bytes_stored}, counters {nested by dots},
  *	realised {top1_share, top1pct_share, top10pct_share}, verify {checked, mismatches},
  *	validity {verdict: valid | suspect | invalid, reasons [text...]}.
  *	OP = read, update, insert, scan, rmw, delete; only those that happened are there. What was not
@@ -33,8 +34,9 @@
 
 #include "harness/experiment.h"
 #include "harness/phase.h"
+#include "harness/validity.h"
 
-enum { RECORD_SCHEMA_VERSION = 1 };
+enum { RECORD_SCHEMA_VERSION = 1, HGRM_NAME_BYTES = 160 };
 
 #define SUMMARY_COLUMNS                                                                                   \
 	"experiment,configuration,label,workload,engine,clients_as,phase,repetition,run_order,clients,"   \
@@ -42,8 +44,55 @@ enum { RECORD_SCHEMA_VERSION = 1 };
 	"space_amplification,rss_peak_bytes,verdict,operation,count,mean_ns,p50_ns,p90_ns,p99_ns,"        \
 	"p999_ns,p9999_ns,max_ns"
 
-#define TIMELINE_COLUMNS                                                                             \
+#define TIMELINE_COLUMNS                                                                               \
 	"configuration,label,repetition,phase,t_s,operations,p50_ns,p99_ns,p999_ns,max_ns,cpu_seconds," \
 	"rss_bytes,read_bytes,write_bytes"
+
+/* One phase that was run, and all that a record says about it besides the phase's own result. */
+struct record {
+	const char *run; /* the name of the run's directory */
+	const char *experiment;
+	const struct cell *cell;
+	const struct phase *phase;
+	size_t phase_index;
+	uint32_t repetition, run_order; /* from 1 */
+	const struct phase_result *result;
+	const struct validity *validity;
+	bool verified;
+	uint64_t space_bytes;	/* of the database's files; UINT64_MAX: unknown */
+	uint64_t logical_bytes; /* of the keys and values in it; UINT64_MAX: unknown */
+	uint64_t budget_bytes;	/* memory that the engine was granted; 0: unknown */
+};
+
+/* Latency of one kind of operation, as the table on the terminal needs it. */
+struct latency_summary {
+	uint64_t count, p50_ns, p99_ns, p999_ns, max_ns;
+};
+
+/* What `cascade run` keeps of a phase to print medians: plain data, sent through a pipe. */
+struct phase_summary {
+	uint32_t phase_index;
+	uint32_t verdict; /* 0 valid, 1 suspect, 2 invalid */
+	double ops_s;
+	double cpu_us_per_op; /* NaN: unknown, as below */
+	double reads_per_op;
+	double write_amplification;
+	double space_amplification;
+	double rss_peak_bytes;
+	struct latency_summary latency[OPERATION_KINDS]; /* count 0: none of that kind */
+};
+
+void record_summarize(const struct record *record, struct phase_summary *summary);
+
+/* The record's line, its end included. */
+void record_write_json(const struct record *record, FILE *file);
+
+/* Rows of summary.csv and timeline.csv, without the header. */
+void record_write_summary(const struct record *record, FILE *file);
+void record_write_timeline(const struct record *record, FILE *file);
+
+/* The file name of an operation's histogram. Returns buffer. */
+const char *record_hgrm_name(const struct record *record, enum operation_kind kind,
+			     char buffer[static HGRM_NAME_BYTES]);
 
 #endif

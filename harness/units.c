@@ -196,7 +196,6 @@ static const char *format_exact(uint64_t value, const struct unit *units, char *
 
 const char *units_format_size(uint64_t bytes, char buffer[static UNITS_TEXT_BYTES])
 {
-	/* 1024000 could be 1024 kB or 1000 KiB: the unit with the smaller number wins, and either is exact. */
 	return format_exact(bytes, size_units, buffer);
 }
 

@@ -24,7 +24,7 @@ enum { BUFFER_POOLED_PAGES = 16 };
 struct buffer_pool;
 
 struct buffer_pool_options {
-	uint64_t bytes; /* of frames, strategy and page map together; at least 64 pages */
+	uint64_t bytes; /* of frames, strategy, page map and idle slots together; at least 64 pages */
 	const struct cache_ops *strategy;
 	const void *strategy_options;
 };
@@ -48,7 +48,7 @@ struct buffer_view {
 
 MUST_CHECK struct status buffer_pool_create(struct shard *shard, const struct buffer_pool_options *options,
 					    struct buffer_pool **pool);
-/* No views exist any more. */
+/* No views exist any more, and no loads (buffer_drain). */
 void buffer_pool_destroy(struct buffer_pool *pool);
 
 /* The view if all its pages are resident: never suspends, never does I/O. False: use buffer_view. */
@@ -67,10 +67,13 @@ MAY_SUSPEND MUST_CHECK struct status buffer_view(struct task *self, struct buffe
 /* Starts loading the pages of a range without waiting, if frames are free enough; a hint. */
 void buffer_prefetch(struct buffer_pool *pool, const struct buffer_file *file, uint64_t offset, size_t size);
 
-/* Ends the pin or frees the slot; wakes who waits for a frame. */
+/* Ends the pin or frees the slot; wakes who waits for a frame. Clears the view: a second release, and
+ * that of a zeroed view, do nothing. */
 void buffer_release(struct buffer_pool *pool, struct buffer_view *view);
 
-/* A slot of `size` bytes for decoded data, as a view; released like any other. */
+/* A slot of `size` bytes for decoded data, as a view; released like any other. Slots in use beyond a
+ * sixteenth of the pool come on top of `bytes` (counters: slot_bytes), so whoever admits operations
+ * bounds them. */
 MUST_CHECK struct status buffer_slot(struct buffer_pool *pool, size_t size, struct buffer_view *view,
 				     uint8_t **bytes);
 
@@ -83,8 +86,18 @@ MUST_CHECK struct status buffer_slot(struct buffer_pool *pool, size_t size, stru
 MAY_SUSPEND uint32_t buffer_reserve(struct task *self, struct buffer_pool *pool, uint32_t pages);
 void buffer_unreserve(struct buffer_pool *pool, uint32_t pages);
 
-/* Forgets all pages of a file that is going away. No views or loads of it exist. */
+/* Waits until no load of the file is under way: prefetches may outlive whoever asked for them. */
+MAY_SUSPEND void buffer_drain(struct task *self, struct buffer_pool *pool, uint64_t file_id);
+
+/* Forgets all pages of a file that is going away. No views or loads of it exist (buffer_drain). */
 void buffer_forget(struct buffer_pool *pool, uint64_t file_id);
+
+/* Starts loading the cache line of the page map that a view at `offset` will touch first. */
+void buffer_warm(const struct buffer_pool *pool, const struct buffer_file *file, uint64_t offset);
+
+/* Room for what the table layer shares between the open tables of a pool: the codecs' contexts. */
+void buffer_set_local(struct buffer_pool *pool, void *local);
+void *buffer_local(const struct buffer_pool *pool);
 
 struct buffer_counters {
 	uint64_t hits, misses; /* pages looked up by views */
@@ -92,7 +105,7 @@ struct buffer_counters {
 	uint64_t joined; /* waited for somebody else's load */
 	uint64_t evictions;
 	uint64_t frames, frames_used, frames_pinned; /* gauges */
-	uint64_t slot_bytes, slot_bytes_peak;	     /* gauges */
+	uint64_t slot_bytes, slot_bytes_peak;	     /* gauges: in use and idle */
 };
 
 const struct buffer_counters *buffer_counters(const struct buffer_pool *pool);

@@ -39,12 +39,15 @@ enum io_operation {
 enum io_flags {
 	IO_OPEN_READ = 0,
 	IO_OPEN_WRITE = 1 << 0,	   /* read and write */
-	IO_OPEN_CREATE = 1 << 1,   /* must not exist yet (O_EXCL) */
+	IO_OPEN_CREATE = 1 << 1,   /* must not exist yet (O_EXCL): else STATUS_INVALID */
 	IO_OPEN_BUFFERED = 1 << 2, /* through the page cache: any alignment. Otherwise direct */
 	IO_DURABLE = 1 << 3,	   /* IO_WRITE */
 };
 
-/* An open file of one instance. Immutable while open; owned by the backend. */
+/*
+ * An open file of one instance, owned by the backend. Immutable while open, but for `direct`: it turns
+ * false when the first read or write finds that the file system takes no direct I/O after all.
+ */
 struct io_file {
 	uint64_t size_at_open; /* bytes */
 	bool direct;	       /* false when the file system refused O_DIRECT: still page-aligned for us */
@@ -60,7 +63,7 @@ struct io_request {
 	void *buffer;		     /* direct: 4096-aligned; unused when vector_count > 0 */
 	const struct iovec *vectors; /* IO_READ, IO_WRITE: at most 64; each 4096-aligned when direct */
 	unsigned vector_count;
-	size_t length;	 /* bytes in total; direct: multiple of 4096; at most 1 GiB */
+	size_t length;	 /* bytes in total; direct: multiple of 4096 (else STATUS_INVALID); at most 1 GiB */
 	uint64_t offset; /* direct: multiple of 4096 */
 	const char *path;
 	const char *path_to;
@@ -160,7 +163,10 @@ static inline void io_wake(struct io *io)
 	io->backend->wake(io);
 }
 
-/* Submits and polls until the request is complete; for threads without tasks (open, tools, tests). */
+/*
+ * Submits and polls until the request is complete; for threads without tasks (open, tools, tests). Not in
+ * a completion. `complete` and `context` are left as they were, and `complete` is not run.
+ */
 MUST_CHECK struct status io_execute(struct io *io, struct io_request *request);
 
 /* Blocking: calls `each` with every name in the directory but "." and "..". Order unspecified. */

@@ -29,9 +29,9 @@ enum { PAGE_MASK = IO_PAGE_BYTES - 1 };
 
 enum transfer_step {
 	STEP_FIRST,
-	STEP_OPEN_BUFFERED,  /* IO_OPEN: O_DIRECT was refused */
-	STEP_SYNC_OPENED,    /* IO_SYNC_DIRECTORY: the directory is open */
-	STEP_GONE_BUFFERED,  /* IO_READ, IO_WRITE: one refusal of direct I/O was answered already */
+	STEP_OPEN_BUFFERED, /* IO_OPEN: O_DIRECT was refused */
+	STEP_SYNC_OPENED,   /* IO_SYNC_DIRECTORY: the directory is open */
+	STEP_GONE_BUFFERED, /* IO_READ, IO_WRITE: one refusal of direct I/O was answered already */
 };
 
 static enum transfer_step step_of(const struct io_request *request)
@@ -106,8 +106,8 @@ __attribute__((cold)) static bool finish_with_error(struct io_request *request, 
 	char what[128];
 	describe_operation(request, what, sizeof(what));
 	if (error == EEXIST) /* the caller said that there is none */
-		request->status = status_error(STATUS_INVALID, "%s: %s: exists already", path_of(request),
-					       what);
+		request->status =
+			status_error(STATUS_INVALID, "%s: %s: exists already", path_of(request), what);
 	else
 		request->status = status_from_errno(error, what, path_of(request));
 	return true;
@@ -208,8 +208,7 @@ bool transfer_begin(struct io_request *request, bool direct)
 	case IO_MAKE_DIRECTORY:
 		return begin_path(request, request->path);
 	}
-	ASSERT(!"an unknown operation");
-	return false;
+	assert_failed(__FILE__, __LINE__, __func__, "a known operation");
 }
 
 /* --- describe --- */

@@ -27,10 +27,10 @@
 struct transfer_file {
 	struct io_file base;
 	int fd;
-	int slot;		   /* in the ring's table of registered files; -1: none */
-	bool opened_direct;	   /* O_DIRECT was accepted at open */
+	int slot;		    /* in the ring's table of registered files; -1: none */
+	bool opened_direct;	    /* O_DIRECT was accepted at open */
 	atomic_bool direct_refused; /* but refused by a read or write since: now buffered */
-	char path[];		   /* for messages */
+	char path[];		    /* for messages */
 };
 
 static inline struct transfer_file *transfer_file(struct io_file *file)
@@ -54,8 +54,8 @@ enum transfer_kind {
 struct transfer_call {
 	enum transfer_kind kind;
 	int fd;
-	int slot;  /* the registered file that stands for fd; -1: none */
-	int flags; /* OPEN: O_*; WRITE: RWF_* */
+	int slot;		     /* the registered file that stands for fd; -1: none */
+	int flags;		     /* OPEN: O_*; WRITE: RWF_* */
 	bool data_only;		     /* SYNC: fdatasync, not fsync */
 	unsigned vector_count;	     /* READ, WRITE: 0: `buffer` */
 	const struct iovec *vectors; /* whole vectors of the request */

@@ -22,17 +22,17 @@ enum { CACHE_LINE_BYTES = 64, QUEUE_COUNT = 2 };
 
 /* Limits and times of the scheduler. */
 enum {
-	FOREGROUND_BATCH = 64,		/* tasks that run between two polls */
-	INBOX_BATCH = 64,		/* requests taken from the inbox in a turn */
-	SLICE_NS = 100 * 1000,		/* how long a task may run */
-	SLICE_SHORT_NS = 20 * 1000,	/* the same while the foreground waits */
-	OVERRUN_NS = 1000 * 1000,	/* a run this long is counted as an overrun */
-	CREDIT_NS_MAX = 100 * 1000,	/* background time saved up */
+	FOREGROUND_BATCH = 64,		  /* tasks that run between two polls */
+	INBOX_BATCH = 64,		  /* requests taken from the inbox in a turn */
+	SLICE_NS = 100 * 1000,		  /* how long a task may run */
+	SLICE_SHORT_NS = 20 * 1000,	  /* the same while the foreground waits */
+	OVERRUN_NS = 1000 * 1000,	  /* a run this long is counted as an overrun */
+	CREDIT_NS_MAX = 100 * 1000,	  /* background time saved up */
 	CREDIT_NS_MIN = -5 * 1000 * 1000, /* ... and owed */
 	BACKGROUND_SHARE_DEFAULT = 64,
-	CALL_STACK_BYTES = 64 * 1024,	/* functions that come from elsewhere run on the largest stack */
+	CALL_STACK_BYTES = 64 * 1024, /* functions that come from elsewhere run on the largest stack */
 	STACK_BYTES_MAX = 64 * 1024,
-	STACK_BYTES_MIN = 16 * 1024,	/* formatting of errors alone takes 3 KiB on the task's stack */
+	STACK_BYTES_MIN = 16 * 1024, /* formatting of errors alone takes 3 KiB on the task's stack */
 };
 
 /* --- tasks --- */
@@ -55,13 +55,14 @@ struct task {
 	task_function *run;
 	void *argument;
 	struct join *join;
-	void *origin_data; /* struct call or struct request */
+	void *origin_data; /* the sender's token of a call, or a struct request */
 	uint8_t state;	   /* enum task_state */
 	uint8_t queue;	   /* enum task_queue */
 	uint8_t origin;	   /* enum task_origin */
 	uint8_t stack_class;
-	bool resumed; /* a task_resume came before its task_suspend */
-	bool serving; /* runs a function for another shard, so it must make no WAIT call */
+	uint8_t origin_shard; /* of a call */
+	bool resumed;	      /* a task_resume came before its task_suspend */
+	bool serving;	      /* runs a function for another shard, so it must make no WAIT call */
 	uint64_t wake_ns;
 	uint64_t wake_order; /* first come first among equal times */
 	struct task *heap_child;
@@ -104,13 +105,10 @@ struct task *timer_heap_remove_first(struct task *root);
 
 /* --- calls between shards --- */
 
-/* On the sender's stack. */
+/* On the sender's stack, and touched by the sender's thread alone. */
 struct call {
-	task_function *run;
-	void *argument;
 	struct task *caller;
-	uint32_t from; /* the sender's index */
-	bool done;     /* the sender's own */
+	bool done;
 };
 
 /* From one shard to one other: a slot of `requests` is given out with its slot of `replies`. */
@@ -127,7 +125,8 @@ struct peer {
 
 /* Takes in what other shards sent; whether a call had to stay for want of a stack. */
 bool calls_receive(struct shard *shard);
-void call_reply(struct shard *shard, struct call *call);
+/* Sends the token of a call that has ended back to the shard that it came from. */
+void call_reply(struct shard *shard, uint32_t to, void *call);
 
 /* --- shards --- */
 
@@ -186,7 +185,7 @@ struct runtime {
 	uint64_t poll_ns_max;
 	struct shard **shards;
 	struct mailbox *mailboxes; /* [from * shard_count + to] */
-	void **ring_slots;
+	struct ring_slot *ring_slots;
 	_Atomic uint32_t stopping;
 	_Atomic uint32_t busy; /* shards that may still have tasks; only falls to 0 while stopping */
 

@@ -1,10 +1,8 @@
 /*
  * ring.h: the two queues between threads. `ring`: one producer, one consumer, bounded by credits that
  * its users count, so that it has no "full". `inbox`: many producers, one consumer, bounded (D. Vyukov's
- * bounded queue: a sequence number in each slot says whose turn it is).
- *
- * Publishing stores are seq_cst: whoever puts something in and then looks whether the consumer
- * announced sleep, and a consumer that announces and then looks into the queue, cannot both miss.
+ * bounded queue). In both, a number in each slot says whose turn it is, so that an item and the news of
+ * it travel in one cache line.
  */
 #ifndef CASCADE_RUNTIME_RING_H
 #define CASCADE_RUNTIME_RING_H
@@ -14,38 +12,53 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct task;
+
 enum { RING_LINE_BYTES = 64 };
 
-struct ring {
-	void **slots;
-	uint32_t mask;
-	_Alignas(RING_LINE_BYTES) _Atomic uint32_t tail; /* the producer's */
-	_Alignas(RING_LINE_BYTES) uint32_t head;	 /* the consumer's own */
+/* One message. What it says lies in the slot itself; `call` is the sender's token and travels back. */
+struct ring_slot {
+	_Atomic uint64_t turn; /* position + 1: holds the item of that position */
+	void *call;
+	void (*run)(struct task *self, void *argument);
+	void *argument;
 };
 
-/* `entries`: a power of two; `slots` are borrowed. */
-static inline void ring_init(struct ring *ring, void **slots, uint32_t entries)
+struct ring {
+	struct ring_slot *slots;
+	uint64_t mask;
+	_Alignas(RING_LINE_BYTES) uint64_t tail; /* the producer's own */
+	_Alignas(RING_LINE_BYTES) uint64_t head; /* the consumer's own */
+};
+
+/* `entries`: a power of two; `slots` are borrowed and zeroed. */
+static inline void ring_init(struct ring *ring, struct ring_slot *slots, uint32_t entries)
 {
 	ring->slots = slots;
 	ring->mask = entries - 1;
-	atomic_init(&ring->tail, 0);
+	ring->tail = 0;
 	ring->head = 0;
 }
 
-/* The producer holds a credit, so there is room. */
-static inline void ring_push(struct ring *ring, void *item)
+/* The producer holds a credit: the slot is free, and what its last consumer read happened before. */
+static inline void ring_push(struct ring *ring, void *call, void (*run)(struct task *, void *),
+			     void *argument)
 {
-	uint32_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
-	ring->slots[tail & ring->mask] = item;
-	atomic_store(&ring->tail, tail + 1);
+	struct ring_slot *slot = &ring->slots[ring->tail & ring->mask];
+	slot->call = call;
+	slot->run = run;
+	slot->argument = argument;
+	ring->tail++;
+	atomic_store_explicit(&slot->turn, ring->tail, memory_order_release);
 }
 
-/* The oldest item, NULL when empty. It stays until ring_pop. */
-static inline void *ring_peek(struct ring *ring)
+/* The oldest message, NULL when there is none. It stays until ring_pop. */
+static inline const struct ring_slot *ring_peek(const struct ring *ring)
 {
-	if (ring->head == atomic_load_explicit(&ring->tail, memory_order_acquire))
+	const struct ring_slot *slot = &ring->slots[ring->head & ring->mask];
+	if (atomic_load_explicit(&slot->turn, memory_order_acquire) != ring->head + 1)
 		return NULL;
-	return ring->slots[ring->head & ring->mask];
+	return slot;
 }
 
 static inline void ring_pop(struct ring *ring)
@@ -61,8 +74,8 @@ struct inbox_slot {
 struct inbox {
 	struct inbox_slot *slots;
 	uint64_t mask;
-	_Alignas(RING_LINE_BYTES) _Atomic uint64_t tail; /* the producers' next position */
-	_Alignas(RING_LINE_BYTES) uint64_t head;	 /* the consumer's own */
+	_Alignas(RING_LINE_BYTES) _Atomic uint64_t tail;    /* the producers' next position */
+	_Alignas(RING_LINE_BYTES) uint64_t head;	    /* the consumer's own */
 	_Alignas(RING_LINE_BYTES) _Atomic uint32_t waiting; /* producers that wait for room */
 	_Atomic uint32_t room;				    /* a futex word; changes when there may be */
 };
@@ -82,7 +95,10 @@ static inline void inbox_init(struct inbox *inbox, struct inbox_slot *slots, uin
 	}
 }
 
-/* False: full, nothing happened. */
+/*
+ * False: full, nothing happened. The last store is seq_cst: a producer that then looks whether the
+ * consumer announced sleep, and a consumer that announces and then looks here, cannot both miss.
+ */
 static inline bool inbox_push(struct inbox *inbox, void *item)
 {
 	uint64_t position = atomic_load_explicit(&inbox->tail, memory_order_relaxed);

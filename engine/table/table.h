@@ -91,18 +91,24 @@ static inline void table_reference(struct table *table)
 	table->references++;
 }
 
-/* Closes the file; no references are left. With `unlink_file` the file goes too (errors are ignored: an
- * orphan is removed at the next open). */
+/* Gives up a reference; true: it was the last, and the caller closes the table. */
+MUST_CHECK static inline bool table_unreference(struct table *table)
+{
+	return --table->references == 0;
+}
+
+/* Closes the file once reads that iterators left behind have ended; no references are left. With
+ * `unlink_file` the file goes too (errors are ignored: an orphan is removed at the next open). */
 MAY_SUSPEND void table_close(struct task *self, struct table *table, bool unlink_file);
 
 enum table_answer {
 	TABLE_ABSENT, /* no version of the key with sequence <= the snapshot here */
-	TABLE_FOUND,  /* lookup->entry, whose bytes live in lookup->view */
+	TABLE_FOUND,  /* lookup->entry: its value lives in lookup->view, its key is the caller's own */
 	TABLE_NEEDS,  /* bytes that are not in memory: table_load, then ask again */
 	TABLE_FAILED, /* lookup->status */
 };
 
-/* One lookup in one table; zero-initialise before the first call. */
+/* One lookup of one key in one table; zero-initialise before the first call. */
 struct table_lookup {
 	struct entry entry;
 	struct buffer_view view; /* FOUND: release it when done with the entry (table_lookup_end) */
@@ -113,6 +119,14 @@ struct table_lookup {
 	struct buffer_view loaded;
 	bool has_loaded;
 	bool filtered; /* ABSENT: the filter said so */
+	/* The table's: how far it got, so that asking again does not start again. */
+	uint8_t stage;
+	bool continues;
+	uint32_t partition;
+	uint32_t block;
+	uint32_t block_ordinal;
+	uint32_t block_size;
+	uint64_t block_offset;
 };
 
 /* Never suspends and does no I/O: the answer, or what it needs. `hash` is hash_key(key). */
@@ -128,6 +142,8 @@ void table_lookup_end(struct table *table, struct table_lookup *lookup);
 
 /* Starts loading the cache lines that table_get will touch first. */
 void table_prefetch(struct table *table, struct slice key, uint64_t hash);
+
+/* Iterators hold a reference while they live; it must not be the last (whoever creates one keeps his). */
 
 /*
  * Iterator through the buffer pool, for scans: holds one view at a time. Holds a reference on the table.

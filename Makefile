@@ -1,0 +1,69 @@
+# The front door. Everything here works on a machine that has only make, git and CA certificates: the first
+# step of each command installs what is missing (scripts/setup.sh).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help setup release run test test-long bench format lint arrows install clean
+.DEFAULT_GOAL := help
+
+RELEASE  := build/release
+WORKLOAD ?= workloads/ycsb-a.yaml
+ARGS     ?=
+PREFIX   ?= /usr/local
+JOBS     ?= $(shell nproc)
+
+BUILD    := JOBS=$(JOBS) scripts/build.sh $(RELEASE) gcc Release
+
+help:
+	@echo 'make run        build, run $(WORKLOAD), show the result table, the record and the plots'
+	@echo '                  WORKLOAD=FILE another workload, ARGS="--repeats 3" further arguments'
+	@echo 'make test       build and test: gcc and clang, address and thread sanitizer'
+	@echo '                  STAGES="gcc-Release gcc-Asan" only those'
+	@echo 'make test-long  the same with every compiler in every kind of build, and longer tests'
+	@echo 'make bench      measure the components alone'
+	@echo 'make lint       tidy, arrows, formatter and static analysers'
+	@echo 'make arrows     which layer includes what: holds the arrows of docs/architecture.md'
+	@echo 'make format     run clang-format-14 over all C files'
+	@echo 'make install    libcascade, cascade.h, pkg-config and CMake files, the command'
+	@echo '                  PREFIX=/usr/local, DESTDIR='
+	@echo 'make clean      remove build/'
+
+setup:
+	@scripts/setup.sh
+
+release: setup
+	@$(BUILD)
+
+run: setup
+	@$(BUILD) cascade
+	@$(RELEASE)/cascade run $(WORKLOAD) $(ARGS)
+
+test: setup
+	@scripts/test.sh $(STAGES)
+
+test-long: setup
+	@scripts/test.sh --long $(STAGES)
+
+bench: setup
+	@$(BUILD) cascade
+	@for kind in memtable filter cache codec; do $(RELEASE)/cascade bench $$kind $(ARGS) || exit 1; done
+
+format: setup
+	@git ls-files --cached --others --exclude-standard '*.c' '*.h' | xargs clang-format-14 -i
+
+lint: setup
+	@$(BUILD) tidy_test arrows_test
+	@scripts/lint.sh $(RELEASE)
+
+arrows: setup
+	@$(BUILD) arrows_test
+	@$(RELEASE)/arrows_test
+
+# The paths in cascade.pc are those of PREFIX, so a build configured for another one is configured again.
+install: setup
+	@$(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) cascade cascade_shared cascade_static
+	@DESTDIR=$(DESTDIR) cmake --install $(RELEASE)
+
+clean:
+	@rm -rf build

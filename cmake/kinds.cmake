@@ -1,0 +1,48 @@
+# One tree, four kinds of build: Release (default), Debug, Asan (address + undefined), Tsan (thread).
+
+if(CMAKE_SOURCE_DIR STREQUAL CMAKE_BINARY_DIR)
+  message(FATAL_ERROR "Build in a folder of its own: cmake -B build/release")
+endif()
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, Debug, Asan or Tsan" FORCE)
+endif()
+string(TOLOWER "${CMAKE_BUILD_TYPE}" CASCADE_BUILD)
+if(NOT CASCADE_BUILD MATCHES "^(release|debug|asan|tsan)$")
+  message(FATAL_ERROR "CMAKE_BUILD_TYPE is ${CMAKE_BUILD_TYPE}: must be Release, Debug, Asan or Tsan")
+endif()
+if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  message(FATAL_ERROR "Cascade runs on Linux only")
+endif()
+
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+set(CMAKE_C_FLAGS_RELEASE "-O2 -g")
+set(CMAKE_C_FLAGS_DEBUG "-O0 -g -DCASCADE_DEBUG")
+set(CMAKE_C_FLAGS_ASAN
+    "-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -DCASCADE_DEBUG")
+set(CMAKE_C_FLAGS_TSAN "-O1 -g -fno-omit-frame-pointer -fsanitize=thread -DCASCADE_DEBUG")
+
+add_compile_definitions(_GNU_SOURCE)
+if(CASCADE_UCONTEXT)
+  add_compile_definitions(CASCADE_UCONTEXT)
+endif()
+add_compile_options($<$<COMPILE_LANGUAGE:C>:-Wall> $<$<COMPILE_LANGUAGE:C>:-Wextra>
+                    $<$<COMPILE_LANGUAGE:C>:-Werror> $<$<COMPILE_LANGUAGE:C>:-Wvla>
+                    $<$<COMPILE_LANGUAGE:C>:-Wshadow> -fvisibility=hidden)
+# Symbols are bound at start: the first call through a lazy binding would run the dynamic linker on a task's
+# small stack.
+add_link_options(-Wl,-z,now)
+
+# Assertions name files from the top of the tree, wherever it was built.
+add_compile_options($<$<COMPILE_LANGUAGE:C>:-fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=>)
+
+# What the layers of the engine are held to beyond that. Sanitizers and -O0 pad frames, and give every task a
+# large guarded stack instead.
+set(CASCADE_LAYER_OPTIONS $<$<COMPILE_LANGUAGE:C>:-Wconversion>)
+if(CASCADE_BUILD STREQUAL "release")
+  list(APPEND CASCADE_LAYER_OPTIONS $<$<COMPILE_LANGUAGE:C>:-Wframe-larger-than=4096>)
+endif()

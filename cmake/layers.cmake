@@ -1,0 +1,47 @@
+# cascade_layer(NAME FOLDER f USES layers... LIBRARIES libraries...): one layer as the static library
+# layer_NAME of every .c and .S below its folder, and one program for each *_test.c there. A layer without
+# sources is an interface to what it uses.
+
+# Every file that takes part in the build, for the test that looks for files that do not.
+define_property(GLOBAL PROPERTY CASCADE_SOURCES BRIEF_DOCS "sources" FULL_DOCS "sources of all targets")
+
+function(cascade_layer name)
+  cmake_parse_arguments(ARG "" "FOLDER" "USES;LIBRARIES" ${ARGN})
+  set(folder ${CMAKE_SOURCE_DIR}/${ARG_FOLDER})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${folder}/*.c ${folder}/*.S)
+  file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${folder}/*_test.c)
+  list(FILTER sources EXCLUDE REGEX "_(test|fuzz)\\.c$")
+  set(target layer_${name})
+  if(sources)
+    add_library(${target} STATIC ${sources})
+    set(scope PUBLIC)
+    target_compile_options(${target} PRIVATE ${CASCADE_LAYER_OPTIONS})
+    set(CASCADE_LAYERS ${CASCADE_LAYERS} ${target} PARENT_SCOPE)
+    set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${sources})
+  else()
+    add_library(${target} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_include_directories(${target} ${scope} ${CMAKE_SOURCE_DIR}/engine ${CMAKE_SOURCE_DIR})
+  foreach(used ${ARG_USES})
+    target_link_libraries(${target} ${scope} layer_${used})
+  endforeach()
+  target_link_libraries(${target} ${scope} ${ARG_LIBRARIES})
+  foreach(test ${tests})
+    cascade_test(${test} ${target})
+  endforeach()
+endfunction()
+
+# Each *_test.c is one cmocka program, run from the build folder.
+function(cascade_test source)
+  if(NOT CASCADE_TESTS)
+    return()
+  endif()
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE ${ARGN} PkgConfig::CMOCKA Threads::Threads ${CASCADE_ALLOCATOR})
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+  set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${source})
+endfunction()

@@ -1,0 +1,368 @@
+#include "base/assert.h"
+#include "base/batch.h"
+#include "base/memory.h"
+#include "database/database_internal.h"
+
+#include "base/poison.h"
+
+/* --- writing --- */
+
+struct write_call {
+	struct database_shard *shard;
+	const struct slice *pieces;
+	size_t count;
+	size_t user_bytes;
+	enum wal_durability durability;
+	struct status status;
+};
+
+static void run_write(struct task *self, void *argument)
+{
+	struct write_call *call = argument;
+	struct store *store = call->shard->store;
+	call->status =
+		store->ops->write(self, store, call->pieces, call->count, call->user_bytes, call->durability);
+}
+
+static struct status check_key(cascade_slice key)
+{
+	if (key.size > CASCADE_KEY_BYTES_MAX)
+		return status_error(STATUS_INVALID, "the key has %zu bytes, at most %d are allowed", key.size,
+				    CASCADE_KEY_BYTES_MAX);
+	if (key.data == NULL && key.size > 0)
+		return status_error(STATUS_INVALID, "the key is NULL");
+	return status_ok();
+}
+
+static struct status check_value(cascade_slice value)
+{
+	if (value.size > CASCADE_VALUE_BYTES_MAX)
+		return status_error(STATUS_INVALID, "the value has %zu bytes, at most %d are allowed",
+				    value.size, CASCADE_VALUE_BYTES_MAX);
+	if (value.data == NULL && value.size > 0)
+		return status_error(STATUS_INVALID, "the value is NULL");
+	return status_ok();
+}
+
+static struct status check_durability(const cascade_write_options *options, enum wal_durability *durability)
+{
+	*durability = 0;
+	if (options == NULL)
+		return status_ok();
+	if ((int)options->durability < 0 || options->durability > CASCADE_DURABILITY_POWER)
+		return status_error(STATUS_INVALID, "no such durability");
+	*durability = (enum wal_durability)options->durability;
+	return status_ok();
+}
+
+/* One operation: its header is made here, key and value are copied only once, into the log's group. */
+static struct status write_one(cascade *db, enum entry_kind kind, cascade_slice key, cascade_slice value,
+			       const cascade_write_options *options)
+{
+	if (db == NULL)
+		return status_error(STATUS_INVALID, "db must be given");
+	TRY(check_key(key));
+	TRY(check_value(value));
+	uint8_t header[BATCH_HEADER_BYTES_MAX];
+	size_t header_size = batch_encode_header(header, kind, key.size, value.size);
+	const struct slice pieces[3] = { slice_make(header, header_size), slice_of(key), slice_of(value) };
+	uint32_t shard = database_route(db, hash_key(slice_of(key)));
+	struct write_call call = {
+		.shard = &db->shards[shard], .pieces = pieces, .count = 3, .user_bytes = key.size + value.size
+	};
+	TRY(check_durability(options, &call.durability));
+	database_call(db, shard, run_write, &call);
+	return call.status;
+}
+
+cascade_status cascade_put(cascade *db, cascade_slice key, cascade_slice value,
+			   const cascade_write_options *options)
+{
+	return database_report(write_one(db, ENTRY_PUT, key, value, options));
+}
+
+cascade_status cascade_delete(cascade *db, cascade_slice key, const cascade_write_options *options)
+{
+	return database_report(write_one(db, ENTRY_DELETE, key, cascade_bytes(NULL, 0), options));
+}
+
+/* --- batches --- */
+
+enum { BATCH_BYTES_MAX = (1 << 20) + (64 << 10) };
+
+struct cascade_batch {
+	uint8_t *bytes; /* as base/batch.h has it */
+	size_t size;
+	size_t capacity;
+	size_t count;
+};
+
+cascade_status cascade_batch_create(cascade_batch **batch)
+{
+	*batch = memory_allocate_zeroed(1, sizeof(**batch));
+	return database_report(status_make(*batch != NULL ? STATUS_OK : STATUS_NO_MEMORY));
+}
+
+void cascade_batch_destroy(cascade_batch *batch)
+{
+	if (batch == NULL)
+		return;
+	memory_free(batch->bytes);
+	memory_free(batch);
+}
+
+void cascade_batch_clear(cascade_batch *batch)
+{
+	batch->size = 0;
+	batch->count = 0;
+}
+
+size_t cascade_batch_count(const cascade_batch *batch)
+{
+	return batch->count;
+}
+
+/* Takes out the earlier operation on the same key: in a batch the last one wins, and a memtable takes each
+ * key of a commit once. */
+static void batch_drop_key(cascade_batch *batch, struct slice key)
+{
+	struct slice rest = slice_make(batch->bytes, batch->size);
+	struct entry entry;
+	while (rest.size > 0) {
+		size_t begin = batch->size - rest.size;
+		bool decoded = batch_decode(&rest, &entry);
+		ASSERT(decoded);
+		if (!slice_equal(entry.key, key))
+			continue;
+		size_t end = batch->size - rest.size;
+		memmove(batch->bytes + begin, batch->bytes + end, batch->size - end);
+		batch->size -= end - begin;
+		batch->count--;
+		return;
+	}
+}
+
+static struct status batch_reserve(cascade_batch *batch, size_t more)
+{
+	if (batch->size + more <= batch->capacity)
+		return status_ok();
+	size_t capacity = batch->capacity == 0 ? 1024 : 2 * batch->capacity;
+	while (capacity < batch->size + more)
+		capacity *= 2;
+	uint8_t *bytes = memory_resize(batch->bytes, capacity);
+	if (bytes == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	batch->bytes = bytes;
+	batch->capacity = capacity;
+	return status_ok();
+}
+
+static struct status batch_add(cascade_batch *batch, enum entry_kind kind, cascade_slice key,
+			       cascade_slice value)
+{
+	if (batch == NULL)
+		return status_error(STATUS_INVALID, "batch must be given");
+	TRY(check_key(key));
+	TRY(check_value(value));
+	size_t more = BATCH_HEADER_BYTES_MAX + key.size + value.size;
+	if (batch->size + more > BATCH_BYTES_MAX + BATCH_HEADER_BYTES_MAX)
+		return status_error(STATUS_INVALID, "the batch would pass %d bytes", (int)BATCH_BYTES_MAX);
+	TRY(batch_reserve(batch, more));
+	batch_drop_key(batch, slice_of(key));
+	uint8_t *at = batch->bytes + batch->size;
+	at += batch_encode_header(at, kind, key.size, value.size);
+	if (key.size > 0)
+		memcpy(at, key.data, key.size);
+	if (value.size > 0)
+		memcpy(at + key.size, value.data, value.size);
+	batch->size = (size_t)(at + key.size + value.size - batch->bytes);
+	batch->count++;
+	return status_ok();
+}
+
+cascade_status cascade_batch_put(cascade_batch *batch, cascade_slice key, cascade_slice value)
+{
+	return database_report(batch_add(batch, ENTRY_PUT, key, value));
+}
+
+cascade_status cascade_batch_delete(cascade_batch *batch, cascade_slice key)
+{
+	return database_report(batch_add(batch, ENTRY_DELETE, key, cascade_bytes(NULL, 0)));
+}
+
+/* The shard of all keys of the batch, or STATUS_UNSUPPORTED. */
+static struct status batch_route(const cascade *db, const cascade_batch *batch, uint32_t *shard,
+				 size_t *user_bytes)
+{
+	struct slice rest = slice_make(batch->bytes, batch->size);
+	struct entry entry;
+	bool first = true;
+	*user_bytes = 0;
+	while (rest.size > 0) {
+		bool decoded = batch_decode(&rest, &entry);
+		ASSERT(decoded);
+		uint32_t here = database_route(db, hash_key(entry.key));
+		if (!first && here != *shard)
+			return status_error(
+				STATUS_UNSUPPORTED,
+				"the batch has keys of shards %u and %u: this version commits keys "
+				"of one shard together",
+				*shard, here);
+		*shard = here;
+		*user_bytes += entry.key.size + entry.value.size;
+		first = false;
+	}
+	return status_ok();
+}
+
+static struct status write_batch(cascade *db, const cascade_batch *batch,
+				 const cascade_write_options *options)
+{
+	if (db == NULL || batch == NULL)
+		return status_error(STATUS_INVALID, "db and batch must be given");
+	if (batch->count == 0)
+		return status_ok();
+	uint32_t shard = 0;
+	struct slice payload = slice_make(batch->bytes, batch->size);
+	struct write_call call = { .pieces = &payload, .count = 1 };
+	TRY(check_durability(options, &call.durability));
+	TRY(batch_route(db, batch, &shard, &call.user_bytes));
+	call.shard = &db->shards[shard];
+	database_call(db, shard, run_write, &call);
+	return call.status;
+}
+
+cascade_status cascade_write(cascade *db, const cascade_batch *batch, const cascade_write_options *options)
+{
+	return database_report(write_batch(db, batch, options));
+}
+
+/* --- reading --- */
+
+/* What cascade_value.pin holds: the shard and the pin, or a copy of the caller's own. */
+enum { PIN_SHARD, PIN_PIN, PIN_COPY };
+
+struct get_call {
+	struct database_shard *shard;
+	struct slice key;
+	uint64_t hash;
+	uint64_t sequence; /* SEQUENCE_MAX: the newest */
+	bool pin_allowed;  /* the caller is a task of the shard: no copy */
+	struct status status;
+	cascade_value *value;
+};
+
+static struct value_pin *pin_take(struct database_shard *shard)
+{
+	struct value_pin *pin = shard->free_pins;
+	if (pin != NULL)
+		shard->free_pins = pin->next_free;
+	else
+		pin = memory_allocate(sizeof(*pin));
+	return pin;
+}
+
+static void pin_put_back(struct database_shard *shard, struct value_pin *pin)
+{
+	pin->next_free = shard->free_pins;
+	shard->free_pins = pin;
+}
+
+/* Another thread must not touch this shard's memory: it gets the bytes. */
+static struct status copy_out(struct get_call *call, const struct store_value *found)
+{
+	uint8_t *copy = memory_allocate(found->value.size + 1);
+	if (copy == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	if (found->value.size > 0)
+		memcpy(copy, found->value.data, found->value.size);
+	call->value->data = copy;
+	call->value->size = found->value.size;
+	call->value->pin[PIN_COPY] = copy;
+	return status_ok();
+}
+
+static void run_get(struct task *self, void *argument)
+{
+	struct get_call *call = argument;
+	struct database_shard *shard = call->shard;
+	struct store *store = shard->store;
+	struct value_pin *pin = pin_take(shard);
+	if (pin == NULL) {
+		call->status = status_make(STATUS_NO_MEMORY);
+		return;
+	}
+	if (call->sequence != SEQUENCE_MAX)
+		store->ops->wait_published(self, store, call->sequence);
+	call->status = store->ops->get(self, store, call->key, call->hash, call->sequence, &pin->value);
+	if (!status_is_ok(call->status)) {
+		pin_put_back(shard, pin);
+		return;
+	}
+	if (call->pin_allowed) {
+		call->value->data = pin->value.value.data;
+		call->value->size = pin->value.value.size;
+		call->value->pin[PIN_SHARD] = shard;
+		call->value->pin[PIN_PIN] = pin;
+		shard->pins++;
+		return;
+	}
+	call->status = copy_out(call, &pin->value);
+	store->ops->value_release(store, &pin->value);
+	pin_put_back(shard, pin);
+}
+
+static struct status get_value(cascade *db, cascade_slice key, const cascade_read_options *options,
+			       cascade_value *value)
+{
+	if (db == NULL || value == NULL)
+		return status_error(STATUS_INVALID, "db and value must be given");
+	*value = (cascade_value) { 0 };
+	TRY(check_key(key));
+	uint64_t hash = hash_key(slice_of(key));
+	uint32_t shard = database_route(db, hash);
+	struct task *self = database_task(db);
+	const cascade_snapshot *snapshot = options != NULL ? options->snapshot : NULL;
+	struct get_call call = { .shard = &db->shards[shard],
+				 .key = slice_of(key),
+				 .hash = hash,
+				 .sequence = snapshot != NULL ? snapshot->sequence : SEQUENCE_MAX,
+				 .pin_allowed = self != NULL && shard_index(task_shard(self)) == shard,
+				 .value = value };
+	database_call(db, shard, run_get, &call);
+	return call.status;
+}
+
+cascade_status cascade_get(cascade *db, cascade_slice key, const cascade_read_options *options,
+			   cascade_value *value)
+{
+	return database_report(get_value(db, key, options, value));
+}
+
+struct release_call {
+	struct database_shard *shard;
+	struct value_pin *pin;
+};
+
+static void run_release(struct task *self, void *argument)
+{
+	(void)self;
+	struct release_call *call = argument;
+	struct store *store = call->shard->store;
+	store->ops->value_release(store, &call->pin->value);
+	pin_put_back(call->shard, call->pin);
+	call->shard->pins--;
+}
+
+void cascade_value_release(cascade_value *value)
+{
+	if (value == NULL)
+		return;
+	memory_free(value->pin[PIN_COPY]);
+	if (value->pin[PIN_PIN] != NULL) {
+		struct release_call call = { .shard = value->pin[PIN_SHARD], .pin = value->pin[PIN_PIN] };
+		cascade *db = call.shard->db;
+		database_call(db, (uint32_t)(call.shard - db->shards), run_release, &call);
+	}
+	*value = (cascade_value) { 0 };
+}

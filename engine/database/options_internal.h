@@ -1,0 +1,49 @@
+/*
+ * options_internal.h: the engine's options as the database layer uses them: text in, typed values out.
+ * Private to database/.
+ */
+#ifndef CASCADE_DATABASE_OPTIONS_INTERNAL_H
+#define CASCADE_DATABASE_OPTIONS_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "cascade.h"
+#include "components/component.h"
+#include "wal/wal.h"
+
+enum { OPTION_VALUE_BYTES = 48, COMPONENT_OPTIONS_BYTES = 256 };
+
+/* What cascade_options_resolve makes of the texts. */
+struct resolved_options {
+	bool create;
+	bool direct;
+	uint32_t shards; /* 0: auto, as many as cores up to 8 */
+	bool shards_given;
+	enum wal_durability durability;
+	uint64_t write_timeout_ns;
+	const char *io_backend; /* a registered name */
+
+	/* All in bytes, for the whole database. */
+	uint64_t memory;
+	uint64_t memtable_bytes;
+	uint64_t cache_bytes;
+	uint64_t table_bytes;
+	uint64_t segment_bytes; /* 0: from the memtables' size */
+	uint64_t block_bytes;
+	uint32_t merges_max; /* of one shard */
+
+	const struct component *components[COMPONENT_KIND_COUNT];
+	_Alignas(16) uint8_t component_options[COMPONENT_KIND_COUNT][COMPONENT_OPTIONS_BYTES];
+};
+
+/* Parses, checks and splits; `options` NULL: all defaults. */
+MUST_CHECK struct status options_resolve(const cascade_options *options, struct resolved_options *resolved);
+
+/* Memory of one shard beside cache and memtables: group buffers, merge and flush buffers. */
+uint64_t options_shard_overhead(const struct resolved_options *resolved);
+
+uint32_t options_default_shards(void);
+
+#endif

@@ -1,0 +1,16 @@
+/*
+ * The same promises on the portable switch: everything of the runtime is compiled once more into this
+ * program with ucontext, so nothing of the library's copy is linked.
+ */
+#define CASCADE_UCONTEXT
+
+#include "runtime/runtime_test.c"
+
+#include "runtime/call.c"
+#include "runtime/context.c"
+#include "runtime/future.c"
+#include "runtime/runtime.c"
+#include "runtime/shard.c"
+#include "runtime/stack.c"
+#include "runtime/task.c"
+#include "runtime/timer.c"

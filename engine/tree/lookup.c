@@ -1,0 +1,148 @@
+#include "base/assert.h"
+#include "tree/tree_internal.h"
+
+#include "base/poison.h"
+
+/* Where a lookup stands in the tables: level by level, newest first. */
+struct tree_lookup {
+	struct slice key;
+	uint64_t hash;
+	uint64_t sequence;
+	struct version *version;
+	unsigned level;
+	size_t index;		 /* of the next table to try, in level 0 */
+	struct live_table *live; /* the table being asked */
+	struct table_lookup lookup;
+};
+
+static bool memtable_find(struct tree *tree, struct slice key, uint64_t sequence, struct entry *entry,
+			  struct memtable_slot **slot)
+{
+	const struct memtable_ops *ops = tree->options.memtable;
+	*slot = tree->active;
+	if (ops->get(tree->active->memtable, key, sequence, entry))
+		return true;
+	for (struct list *at = tree->immutables.previous; at != &tree->immutables; at = at->previous) {
+		*slot = CONTAINER_OF(at, struct memtable_slot, link);
+		if (ops->get((*slot)->memtable, key, sequence, entry))
+			return true;
+	}
+	return false;
+}
+
+static bool table_covers(const struct live_table *live, struct slice key)
+{
+	const struct manifest_table *meta = &live->table->meta;
+	return slice_compare(key, meta->smallest) >= 0 && slice_compare(key, meta->largest) <= 0;
+}
+
+/* The next table that may hold the key; NULL: none is left. */
+static struct live_table *lookup_next_table(struct tree_lookup *lookup)
+{
+	const struct version_level *level = &lookup->version->levels[0];
+	while (lookup->level == 0 && lookup->index < level->count) {
+		struct live_table *live = level->tables[lookup->index++];
+		if (table_covers(live, lookup->key))
+			return live;
+	}
+	while (++lookup->level < LEVELS_MAX) {
+		level = &lookup->version->levels[lookup->level];
+		if (level->count == 0)
+			continue;
+		size_t at = version_level_find(level, lookup->key);
+		if (at < level->count && table_covers(level->tables[at], lookup->key))
+			return level->tables[at];
+	}
+	return NULL;
+}
+
+/*
+ * Goes on until the answer is known or bytes are missing. Never suspends: TABLE_NEEDS means that
+ * table_load(lookup->live->table, &lookup->lookup) must come before the next call.
+ */
+static enum table_answer lookup_step(struct tree *tree, struct tree_lookup *lookup)
+{
+	for (;;) {
+		if (lookup->live == NULL) {
+			lookup->live = lookup_next_table(lookup);
+			if (lookup->live == NULL)
+				return TABLE_ABSENT;
+			tree->counters.tables_probed++;
+		}
+		struct table *table = lookup->live->table;
+		enum table_answer answer =
+			table_get(table, lookup->key, lookup->hash, lookup->sequence, &lookup->lookup);
+		if (answer != TABLE_ABSENT)
+			return answer;
+		tree->counters.tables_filtered += lookup->lookup.filtered;
+		table_lookup_end(table, &lookup->lookup);
+		lookup->lookup = (struct table_lookup) { 0 };
+		lookup->live = NULL;
+	}
+}
+
+MAY_SUSPEND static struct status lookup_tables(struct task *self, struct tree *tree,
+					       struct tree_lookup *lookup, struct store_value *value)
+{
+	enum table_answer answer;
+	while ((answer = lookup_step(tree, lookup)) == TABLE_NEEDS)
+		TRY(table_load(self, lookup->live->table, &lookup->lookup));
+	if (answer == TABLE_FAILED)
+		return lookup->lookup.status;
+	if (answer == TABLE_ABSENT || lookup->lookup.entry.kind == ENTRY_DELETE)
+		return status_make(STATUS_NOT_FOUND);
+	value->value = lookup->lookup.entry.value;
+	value->view = lookup->lookup.view;
+	value->table = lookup->live;
+	live_table_reference(lookup->live);
+	/* The view is the value's now. */
+	lookup->lookup.view = (struct buffer_view) { .frame = CACHE_NO_FRAME };
+	tree->counters.reads_table++;
+	return status_ok();
+}
+
+MAY_SUSPEND struct status tree_get(struct task *self, struct store *store, struct slice key, uint64_t hash,
+				   uint64_t sequence, struct store_value *value)
+{
+	struct tree *tree = tree_of(store);
+	struct entry entry;
+	struct memtable_slot *slot;
+	*value = (struct store_value) { .view = { .frame = CACHE_NO_FRAME } };
+	tree->counters.reads++;
+	if (memtable_find(tree, key, sequence, &entry, &slot)) {
+		if (entry.kind == ENTRY_DELETE)
+			return status_make(STATUS_NOT_FOUND);
+		memtable_slot_reference(slot);
+		value->value = entry.value;
+		value->memtable = slot;
+		tree->counters.reads_memtable++;
+		tree->counters.reads_found++;
+		return status_ok();
+	}
+	struct tree_lookup lookup = {
+		.key = key, .hash = hash, .sequence = sequence, .version = tree->versions.current
+	};
+	version_reference(lookup.version);
+	struct status status = lookup_tables(self, tree, &lookup, value);
+	if (lookup.live != NULL)
+		table_lookup_end(lookup.live->table, &lookup.lookup);
+	version_release(&tree->versions, lookup.version);
+	if (!list_is_empty(&tree->versions.dead))
+		tree_schedule(tree);
+	tree->counters.reads_found += status_is_ok(status);
+	return status;
+}
+
+void tree_value_release(struct store *store, struct store_value *value)
+{
+	struct tree *tree = tree_of(store);
+	if (value->memtable != NULL)
+		memtable_slot_release(value->memtable);
+	if (value->table != NULL) {
+		buffer_release(tree->pool, &value->view);
+		live_table_release(&tree->versions, value->table);
+		if (!list_is_empty(&tree->versions.dead))
+			tree_schedule(tree);
+	}
+	*value = (struct store_value) { .view = { .frame = CACHE_NO_FRAME } };
+}

@@ -1,0 +1,122 @@
+#include "tree/tree_internal.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+
+#include "base/poison.h"
+
+enum { CHUNK_BYTES_MIN = 64 << 10, CHUNK_BYTES_MAX = 1 << 20, CHUNKS_PER_MEMTABLE = 16 };
+
+static size_t chunk_bytes(const struct store_options *options)
+{
+	uint64_t bytes = options->memtable_bytes / 2 / CHUNKS_PER_MEMTABLE;
+	if (bytes < CHUNK_BYTES_MIN)
+		return CHUNK_BYTES_MIN;
+	return bytes > CHUNK_BYTES_MAX ? CHUNK_BYTES_MAX : (size_t)bytes;
+}
+
+struct memtable_slot *memtable_slot_create(const struct store_options *options)
+{
+	struct memtable_slot *slot = memory_allocate_zeroed(1, sizeof(*slot));
+	if (slot == NULL)
+		return NULL;
+	slot->references = 1;
+	list_init(&slot->link);
+	arena_init(&slot->arena, chunk_bytes(options));
+	slot->memtable = options->memtable->create(&slot->arena, options->memtable_options);
+	if (slot->memtable == NULL) {
+		arena_free(&slot->arena);
+		memory_free(slot);
+		return NULL;
+	}
+	return slot;
+}
+
+void memtable_slot_reference(struct memtable_slot *slot)
+{
+	slot->references++;
+}
+
+void memtable_slot_release(struct memtable_slot *slot)
+{
+	ASSERT(slot->references > 0);
+	if (--slot->references > 0)
+		return;
+	arena_free(&slot->arena);
+	memory_free(slot);
+}
+
+bool memtable_slot_is_empty(const struct memtable_slot *slot)
+{
+	return slot->memtable->ops->count(slot->memtable) == 0;
+}
+
+struct slot_iterator {
+	struct iterator base;
+	struct memtable_slot *slot;
+	_Alignas(64) uint8_t inner[MEMTABLE_ITERATOR_BYTES];
+};
+
+static struct slot_iterator *slot_iterator_of(struct iterator *iterator)
+{
+	return CONTAINER_OF(iterator, struct slot_iterator, base);
+}
+
+static struct memtable_iterator *inner_of(struct slot_iterator *iterator)
+{
+	return (struct memtable_iterator *)(void *)iterator->inner;
+}
+
+static void slot_iterator_publish(struct slot_iterator *iterator)
+{
+	const struct memtable_iterator *inner = inner_of(iterator);
+	iterator->base.valid = inner->valid;
+	if (inner->valid)
+		iterator->base.entry = inner->entry;
+}
+
+static struct status slot_iterator_seek(struct task *self, struct iterator *base, struct slice key,
+					uint64_t sequence)
+{
+	(void)self;
+	struct slot_iterator *iterator = slot_iterator_of(base);
+	iterator->slot->memtable->ops->seek(inner_of(iterator), key, sequence);
+	slot_iterator_publish(iterator);
+	return status_ok();
+}
+
+static struct status slot_iterator_next(struct task *self, struct iterator *base)
+{
+	(void)self;
+	struct slot_iterator *iterator = slot_iterator_of(base);
+	iterator->slot->memtable->ops->next(inner_of(iterator));
+	slot_iterator_publish(iterator);
+	return status_ok();
+}
+
+static void slot_iterator_destroy(struct iterator *base)
+{
+	struct slot_iterator *iterator = slot_iterator_of(base);
+	memtable_slot_release(iterator->slot);
+	memory_free(iterator);
+}
+
+static const struct iterator_ops slot_iterator_ops = {
+	.seek = slot_iterator_seek,
+	.next = slot_iterator_next,
+	.destroy = slot_iterator_destroy,
+};
+
+struct status memtable_slot_iterator(struct memtable_slot *slot, struct iterator **result)
+{
+	struct slot_iterator *iterator = memory_allocate_aligned(64, sizeof(*iterator));
+	if (iterator == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	memset(iterator, 0, sizeof(*iterator));
+	iterator->base.ops = &slot_iterator_ops;
+	iterator->slot = slot;
+	slot->memtable->ops->iterator_init(slot->memtable, inner_of(iterator));
+	memtable_slot_reference(slot);
+	*result = &iterator->base;
+	return status_ok();
+}

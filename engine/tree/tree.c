@@ -1,0 +1,474 @@
+#include "tree/tree.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "tree/tree_internal.h"
+
+#include "base/poison.h"
+
+/* --- open --- */
+
+/* Removes what a crash has left behind: tables that no manifest names. */
+struct orphan_list {
+	char **names;
+	size_t count;
+	size_t capacity;
+	bool out_of_memory;
+};
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t length = strlen(name);
+	size_t tail = strlen(suffix);
+	return length > tail && strcmp(name + length - tail, suffix) == 0;
+}
+
+static void note_table_file(void *context, const char *name)
+{
+	struct orphan_list *list = context;
+	if (!has_suffix(name, ".table"))
+		return;
+	if (list->count == list->capacity) {
+		size_t capacity = list->capacity == 0 ? 64 : 2 * list->capacity;
+		char **names = memory_resize(list->names, capacity * sizeof(*names));
+		if (names == NULL) {
+			list->out_of_memory = true;
+			return;
+		}
+		list->names = names;
+		list->capacity = capacity;
+	}
+	list->names[list->count] = memory_copy_string(name);
+	if (list->names[list->count] == NULL)
+		list->out_of_memory = true;
+	else
+		list->count++;
+}
+
+static bool is_live_file(const struct manifest_state *state, const char *directory, const char *name)
+{
+	size_t skip = strlen(directory) + 1;
+	char path[TABLE_PATH_BYTES];
+	for (size_t i = 0; i < state->table_count; i++) {
+		table_path(path, directory, state->tables[i].number);
+		if (strcmp(path + skip, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+MAY_SUSPEND static struct status unlink_in(struct task *self, const char *directory, const char *name)
+{
+	size_t length = strlen(directory);
+	size_t name_size = strlen(name) + 1;
+	char *path = memory_allocate(length + 1 + name_size);
+	if (path == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	memcpy(path, directory, length);
+	path[length] = '/';
+	memcpy(path + length + 1, name, name_size);
+	struct io_request request = { .operation = IO_UNLINK, .path = path };
+	struct status status = task_io(self, &request);
+	memory_free(path);
+	return status;
+}
+
+MAY_SUSPEND static struct status remove_orphans(struct task *self, struct tree *tree)
+{
+	const char *directory = tree->options.directory;
+	struct orphan_list list = { 0 };
+	struct status status = io_list(shard_io(tree->options.shard), directory, note_table_file, &list);
+	if (list.out_of_memory && status_is_ok(status))
+		status = status_make(STATUS_NO_MEMORY);
+	for (size_t i = 0; i < list.count; i++) {
+		if (status_is_ok(status) &&
+		    !is_live_file(manifest_state(tree->manifest), directory, list.names[i]))
+			status = unlink_in(self, directory, list.names[i]);
+		memory_free(list.names[i]);
+	}
+	memory_free(list.names);
+	return status;
+}
+
+/* Opens one recorded table and makes it live; on an error it stays closed. */
+MAY_SUSPEND static struct status open_live(struct task *self, struct tree *tree,
+					   const struct manifest_table *meta, struct live_table **live)
+{
+	struct table *table;
+	TRY(table_open(self, tree->pool, tree->options.directory, tree->options.database_id,
+		       shard_index(tree->options.shard), meta, &table));
+	*live = live_table_create(&tree->versions, table);
+	if (*live == NULL) {
+		table_close(self, table, false);
+		return status_make(STATUS_NO_MEMORY);
+	}
+	return status_ok();
+}
+
+MAY_SUSPEND static struct status open_tables(struct task *self, struct tree *tree,
+					     const struct manifest_state *state)
+{
+	struct live_table **opened = memory_allocate((state->table_count + 1) * sizeof(*opened));
+	if (opened == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	struct status status = status_ok();
+	size_t count = 0;
+	while (count < state->table_count && status_is_ok(status)) {
+		status = open_live(self, tree, &state->tables[count], &opened[count]);
+		count += status_is_ok(status);
+	}
+	struct version *version = NULL;
+	if (status_is_ok(status))
+		status = version_create(NULL, opened, count, NULL, 0, &version);
+	if (status_is_ok(status))
+		version_install(&tree->versions, version);
+	/* Without a version nobody refers to the tables: the reaper of the failed open closes them. */
+	for (size_t i = 0; version == NULL && i < count; i++)
+		list_add_last(&tree->versions.dead, &opened[i]->dead);
+	memory_free(opened);
+	TRY(status);
+	return version_check(tree->versions.current);
+}
+
+MAY_SUSPEND static struct status open_manifest(struct task *self, struct tree *tree,
+					       const struct manifest_state **state)
+{
+	struct manifest_options options = { .directory = tree->options.directory,
+					    .database_id = { tree->options.database_id[0],
+							     tree->options.database_id[1] },
+					    .shard = shard_index(tree->options.shard) };
+	return manifest_open(self, &options, tree->options.create, &tree->manifest, state);
+}
+
+static uint64_t draw_sequence(void *context)
+{
+	struct tree *tree = context;
+	return tree->options.next_sequence(tree->options.context);
+}
+
+MAY_SUSPEND static struct status open_wal(struct task *self, struct tree *tree, uint64_t flushed,
+					  struct wal_replay_report *report)
+{
+	const struct store_options *options = &tree->options;
+	struct wal_options wal_options = { .directory = options->directory,
+					   .database_id = { options->database_id[0],
+							    options->database_id[1] },
+					   .shard = shard_index(options->shard),
+					   .segment_bytes = options->segment_bytes,
+					   .segments_max = options->segments_max,
+					   .group_bytes = options->group_bytes,
+					   .wait_ns_max = options->write_timeout_ns,
+					   .next_sequence = draw_sequence,
+					   .apply = tree_apply,
+					   .replay = tree_replay,
+					   .context = tree };
+	return wal_open(self, &wal_options, options->create, flushed, &tree->wal, report);
+}
+
+MAY_SUSPEND static struct status open_pool(struct tree *tree)
+{
+	struct buffer_pool_options options = { .bytes = tree->options.cache_bytes,
+					       .strategy = tree->options.cache,
+					       .strategy_options = tree->options.cache_options };
+	return buffer_pool_create(tree->options.shard, &options, &tree->pool);
+}
+
+static void fill_table_options(struct tree *tree)
+{
+	const struct store_options *options = &tree->options;
+	tree->table_options =
+		(struct table_options) { .codec = options->codec,
+					 .codec_options = options->codec_options,
+					 .filter = options->filter,
+					 .filter_options = options->filter_options,
+					 .block_bytes = options->block_bytes,
+					 .database_id = { options->database_id[0], options->database_id[1] },
+					 .shard = shard_index(options->shard) };
+}
+
+MAY_SUSPEND static struct status open_parts(struct task *self, struct tree *tree,
+					    struct store_open_report *report)
+{
+	const struct manifest_state *state;
+	struct wal_replay_report replay = { 0 };
+	TRY(open_pool(tree));
+	TRY(open_manifest(self, tree, &state));
+	tree->next_number = state->next_number > 0 ? state->next_number : 1;
+	uint64_t flushed = state->flushed_log_number;
+	report->last_sequence = state->last_sequence;
+	TRY(open_tables(self, tree, state));
+	TRY(remove_orphans(self, tree));
+	tree->active = memtable_slot_create(&tree->options);
+	if (tree->active == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	tree->active->last_log_number = flushed;
+	tree->replaying = true;
+	TRY(open_wal(self, tree, flushed, &replay));
+	tree->replaying = false;
+	wal_release(tree->wal, manifest_state(tree->manifest)->flushed_log_number);
+	if (replay.last_sequence > report->last_sequence)
+		report->last_sequence = replay.last_sequence;
+	report->replayed_commits = replay.commits;
+	report->replayed_bytes = replay.bytes_read;
+	report->ring_bytes = replay.ring_bytes;
+	report->trimmed_bytes = replay.trimmed;
+	return status_ok();
+}
+
+/* Frees whatever is there; the first error is kept. */
+MAY_SUSPEND static struct status tree_free(struct task *self, struct tree *tree)
+{
+	struct status status = status_ok();
+	if (tree->wal != NULL)
+		status_keep_first(&status, wal_close(self, tree->wal));
+	struct list *node;
+	while ((node = list_take_first(&tree->immutables)) != NULL)
+		memtable_slot_release(CONTAINER_OF(node, struct memtable_slot, link));
+	if (tree->active != NULL)
+		memtable_slot_release(tree->active);
+	if (tree->versions.current != NULL)
+		version_release(&tree->versions, tree->versions.current);
+	tree->versions.current = NULL;
+	tree_reap(self, tree);
+	if (tree->manifest != NULL)
+		status_keep_first(&status, manifest_close(self, tree->manifest));
+	if (tree->pool != NULL)
+		buffer_pool_destroy(tree->pool);
+	memory_free(tree);
+	return status;
+}
+
+MAY_SUSPEND static struct status tree_open(struct task *self, const struct store_options *options,
+					   struct store **store, struct store_open_report *report)
+{
+	struct tree *tree = memory_allocate_zeroed(1, sizeof(*tree));
+	if (tree == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	*report = (struct store_open_report) { 0 };
+	tree->store.ops = &tree_store;
+	tree->options = *options;
+	tree->logging = options->durability != WAL_MEMORY;
+	list_init(&tree->immutables);
+	version_set_init(&tree->versions);
+	join_init(&tree->background);
+	wait_list_init(&tree->progress);
+	fill_table_options(tree);
+	struct status status = open_parts(self, tree, report);
+	if (!status_is_ok(status)) {
+		struct status ignored = tree_free(self, tree);
+		(void)ignored;
+		return status;
+	}
+	tree_update_pacing(tree);
+	tree_schedule(tree);
+	*store = &tree->store;
+	return status_ok();
+}
+
+/* --- close --- */
+
+MAY_SUSPEND static struct status tree_close(struct task *self, struct store *store)
+{
+	struct tree *tree = tree_of(store);
+	tree->cancelled = true;
+	struct status status = tree_flush(self, store);
+	tree->closing = true;
+	join_wait(self, &tree->background);
+	status_keep_first(&status, tree_free(self, tree));
+	return status;
+}
+
+/* --- verify --- */
+
+MAY_SUSPEND static struct status verify_version(struct task *self, struct tree *tree,
+						const struct version *version)
+{
+	TRY(version_check(version));
+	for (unsigned l = 0; l < LEVELS_MAX; l++) {
+		for (size_t i = 0; i < version->levels[l].count; i++)
+			TRY(table_verify(self, version->levels[l].tables[i]->table));
+	}
+	return manifest_verify(self, tree->manifest);
+}
+
+MAY_SUSPEND static struct status tree_verify(struct task *self, struct store *store)
+{
+	struct tree *tree = tree_of(store);
+	struct version *version = tree->versions.current;
+	version_reference(version);
+	struct status status = verify_version(self, tree, version);
+	version_release(&tree->versions, version);
+	if (status_is_ok(status))
+		status = wal_verify(self, tree->wal);
+	tree_schedule(tree);
+	return status;
+}
+
+MAY_SUSPEND static void tree_wait_published(struct task *self, struct store *store, uint64_t sequence)
+{
+	struct tree *tree = tree_of(store);
+	if (wal_first_pending_sequence(tree->wal) <= sequence)
+		wal_wait_published(self, tree->wal, sequence);
+}
+
+/* --- stats --- */
+
+struct stat_writer {
+	struct store_stat *stats;
+	size_t count;
+};
+
+static void put_stat(struct stat_writer *writer, const char *name, uint64_t value, bool is_gauge)
+{
+	ASSERT(writer->count < STORE_STATS_MAX);
+	writer->stats[writer->count++] =
+		(struct store_stat) { .name = name, .value = value, .is_gauge = is_gauge };
+}
+
+static void put_operations(struct stat_writer *writer, const struct tree_counters *c)
+{
+	put_stat(writer, "reads", c->reads, false);
+	put_stat(writer, "reads.found", c->reads_found, false);
+	put_stat(writer, "reads.memtable", c->reads_memtable, false);
+	put_stat(writer, "reads.table", c->reads_table, false);
+	put_stat(writer, "tables.probed", c->tables_probed, false);
+	put_stat(writer, "tables.filtered", c->tables_filtered, false);
+	put_stat(writer, "writes", c->writes, false);
+	put_stat(writer, "writes.bytes", c->write_bytes, false);
+	put_stat(writer, "writes.waits", c->write_waits, false);
+	put_stat(writer, "writes.timeouts", c->write_timeouts, false);
+	put_stat(writer, "cursors", c->cursors, false);
+}
+
+static void put_background(struct stat_writer *writer, struct tree *tree)
+{
+	const struct tree_counters *c = &tree->counters;
+	put_stat(writer, "flushes", c->flushes, false);
+	put_stat(writer, "flush.bytes_in", c->flush_bytes_in, false);
+	put_stat(writer, "flush.bytes_out", c->flush_bytes_out, false);
+	put_stat(writer, "merges", c->merges, false);
+	put_stat(writer, "merge.moves", c->merge_moves, false);
+	put_stat(writer, "merge.bytes_in", c->merge_bytes_in, false);
+	put_stat(writer, "merge.bytes_out", c->merge_bytes_out, false);
+	put_stat(writer, "merge.entries_in", c->merge_entries_in, false);
+	put_stat(writer, "merge.entries_dropped", c->merge_entries_dropped, false);
+	put_stat(writer, "merge.debt", tree_debt(tree), true);
+	put_stat(writer, "background.errors", c->background_errors, false);
+	put_stat(writer, "pacing.pressure", pacer_pressure(&tree->pacer), true);
+	put_stat(writer, "pacing.delayed", tree->pacer.delayed_writes, false);
+	put_stat(writer, "pacing.delayed_ns", tree->pacer.delayed_ns, false);
+	put_stat(writer, "pacing.stopped", tree->pacer.stopped_writes, false);
+}
+
+static void put_log(struct stat_writer *writer, const struct wal_counters *c)
+{
+	put_stat(writer, "wal.commits", c->commits, false);
+	put_stat(writer, "wal.groups", c->groups, false);
+	put_stat(writer, "wal.syncs", c->syncs, false);
+	put_stat(writer, "wal.payload_bytes", c->payload_bytes, false);
+	put_stat(writer, "wal.bytes", c->written_bytes, false);
+	put_stat(writer, "wal.laps", c->laps, false);
+	put_stat(writer, "wal.segment_waits", c->segment_waits, false);
+	put_stat(writer, "wal.segments", c->segments, true);
+	put_stat(writer, "wal.live_bytes", c->live_bytes, true);
+}
+
+static void put_cache(struct stat_writer *writer, const struct buffer_counters *c)
+{
+	put_stat(writer, "cache.hits", c->hits, false);
+	put_stat(writer, "cache.misses", c->misses, false);
+	put_stat(writer, "cache.loads", c->loads, false);
+	put_stat(writer, "cache.load_bytes", c->load_bytes, false);
+	put_stat(writer, "cache.joined", c->joined, false);
+	put_stat(writer, "cache.evictions", c->evictions, false);
+	put_stat(writer, "cache.frames", c->frames, true);
+	put_stat(writer, "cache.frames_used", c->frames_used, true);
+	put_stat(writer, "cache.frames_pinned", c->frames_pinned, true);
+	put_stat(writer, "cache.slot_bytes_peak", c->slot_bytes_peak, true);
+}
+
+static void put_io(struct stat_writer *writer, const struct io *io)
+{
+	put_stat(writer, "io.reads", io->counters.reads, false);
+	put_stat(writer, "io.writes", io->counters.writes, false);
+	put_stat(writer, "io.syncs", io->counters.syncs, false);
+	put_stat(writer, "io.read_bytes", io->counters.read_bytes, false);
+	put_stat(writer, "io.write_bytes", io->counters.write_bytes, false);
+	put_stat(writer, "io.submits", io->counters.submits, false);
+	put_stat(writer, "io.retries", io->counters.retries, false);
+	put_stat(writer, "io.registered", io->memory_registered, true);
+}
+
+static void put_runtime(struct stat_writer *writer, const struct shard_counters *c)
+{
+	put_stat(writer, "runtime.turns", c->turns, false);
+	put_stat(writer, "runtime.switches", c->switches, false);
+	put_stat(writer, "runtime.tasks", c->tasks_spawned, false);
+	put_stat(writer, "runtime.calls_sent", c->calls_sent, false);
+	put_stat(writer, "runtime.calls_received", c->calls_received, false);
+	put_stat(writer, "runtime.sleeps", c->sleeps, false);
+	put_stat(writer, "runtime.wakes_sent", c->wakes_sent, false);
+	put_stat(writer, "runtime.slice_overruns", c->slice_overruns, false);
+	put_stat(writer, "runtime.foreground_ns", c->foreground_ns, false);
+	put_stat(writer, "runtime.background_ns", c->background_ns, false);
+}
+
+static void put_shape(struct stat_writer *writer, const struct tree *tree)
+{
+	static const char *const tables[LEVELS_MAX] = { "level.0.tables", "level.1.tables", "level.2.tables",
+							"level.3.tables", "level.4.tables", "level.5.tables",
+							"level.6.tables", "level.7.tables" };
+	static const char *const bytes[LEVELS_MAX] = { "level.0.bytes", "level.1.bytes", "level.2.bytes",
+						       "level.3.bytes", "level.4.bytes", "level.5.bytes",
+						       "level.6.bytes", "level.7.bytes" };
+	for (unsigned l = 0; l < LEVELS_MAX; l++) {
+		put_stat(writer, tables[l], tree->versions.current->levels[l].count, true);
+		put_stat(writer, bytes[l], tree->versions.current->levels[l].bytes, true);
+	}
+}
+
+static void put_memory(struct stat_writer *writer, const struct tree *tree)
+{
+	uint64_t memtables = tree->active->arena.reserved_bytes;
+	for (const struct list *at = tree->immutables.next; at != &tree->immutables; at = at->next)
+		memtables += CONTAINER_OF(at, struct memtable_slot, link)->arena.reserved_bytes;
+	uint64_t tables = 0;
+	for (unsigned l = 0; l < LEVELS_MAX; l++) {
+		const struct version_level *level = &tree->versions.current->levels[l];
+		for (size_t i = 0; i < level->count; i++)
+			tables += table_memory(level->tables[i]->table);
+	}
+	put_stat(writer, "memory.memtables", memtables, true);
+	put_stat(writer, "memory.tables", tables, true);
+	put_stat(writer, "memory.log", wal_counters(tree->wal)->memory_bytes, true);
+}
+
+static size_t tree_stats(struct store *store, struct store_stat *stats)
+{
+	struct tree *tree = tree_of(store);
+	struct stat_writer writer = { .stats = stats };
+	put_operations(&writer, &tree->counters);
+	put_background(&writer, tree);
+	put_log(&writer, wal_counters(tree->wal));
+	put_cache(&writer, buffer_counters(tree->pool));
+	put_io(&writer, shard_io(tree->options.shard));
+	put_runtime(&writer, shard_counters(tree->options.shard));
+	put_shape(&writer, tree);
+	put_memory(&writer, tree);
+	return writer.count;
+}
+
+const struct store_ops tree_store = {
+	.name = "tree",
+	.open = tree_open,
+	.close = tree_close,
+	.write = tree_write,
+	.get = tree_get,
+	.value_release = tree_value_release,
+	.wait_published = tree_wait_published,
+	.cursor_create = tree_cursor_create,
+	.flush = tree_flush,
+	.wait_idle = tree_wait_idle,
+	.verify = tree_verify,
+	.stats = tree_stats,
+};

@@ -1,0 +1,240 @@
+#include "base/assert.h"
+#include "base/batch.h"
+#include "tree/tree_internal.h"
+
+#include "base/poison.h"
+
+enum { STOPPED_LOOK_NS = 500 * 1000 }; /* how often a stopped writer looks again */
+
+/* --- room: when a write may go --- */
+
+static uint64_t memtable_bytes_held(const struct tree *tree)
+{
+	uint64_t bytes = tree->active->arena.reserved_bytes;
+	for (const struct list *at = tree->immutables.next; at != &tree->immutables; at = at->next)
+		bytes += CONTAINER_OF(at, struct memtable_slot, link)->arena.reserved_bytes;
+	return bytes;
+}
+
+/* What the flush under way has already put into its table counts as drained, so that delay follows its
+ * progress instead of jumping at its end. */
+static uint64_t memtable_bytes_drained(const struct tree *tree)
+{
+	if (list_is_empty(&tree->immutables))
+		return 0;
+	const struct memtable_slot *oldest = CONTAINER_OF(tree->immutables.next, struct memtable_slot, link);
+	if (oldest->user_bytes == 0)
+		return 0;
+	uint64_t flushed =
+		oldest->flushed_bytes < oldest->user_bytes ? oldest->flushed_bytes : oldest->user_bytes;
+	return oldest->arena.reserved_bytes / 1024 * (flushed * 1024 / oldest->user_bytes);
+}
+
+static void update_level0_fill(struct tree *tree)
+{
+	uint32_t slow;
+	uint32_t stop;
+	tree->options.policy->level0_limits(tree->options.policy_options, &slow, &stop);
+	uint64_t count = tree->versions.current->levels[0].count;
+	ASSERT(slow > 0 && stop > slow);
+	if (count < slow)
+		pacer_set_fill(&tree->pacer, PACING_LEVEL0, count, 2 * (uint64_t)slow);
+	else
+		pacer_set_fill(&tree->pacer, PACING_LEVEL0, stop - slow + (count - slow),
+			       2 * (uint64_t)(stop - slow));
+}
+
+void tree_update_pacing(struct tree *tree)
+{
+	uint64_t held = memtable_bytes_held(tree);
+	uint64_t budget = tree->options.memtable_bytes;
+	uint64_t used = held >= budget ? budget : held - memtable_bytes_drained(tree);
+	pacer_set_fill(&tree->pacer, PACING_MEMTABLES, used, budget);
+	update_level0_fill(tree);
+	if (tree->wal != NULL && tree->logging) {
+		uint64_t live = wal_counters(tree->wal)->live_bytes;
+		pacer_set_fill(&tree->pacer, PACING_LOG, live, live + wal_room(tree->wal) + 1);
+	}
+	/* The more is owed, the more of a turn the background gets: from a quarter to nearly all. */
+	uint32_t share = 64 + pacer_pressure(&tree->pacer) * 176 / PACING_FULL;
+	shard_set_background_share(tree->options.shard, share);
+}
+
+static struct status write_refusal(const struct tree *tree)
+{
+	if (tree->closing)
+		return status_make(STATUS_CLOSED);
+	if (!status_is_ok(tree->failure))
+		return tree->failure;
+	return wal_health(tree->wal);
+}
+
+/* What a writer is told that waited in vain: the trouble that kept the background from draining. */
+static struct status write_timeout(struct tree *tree)
+{
+	tree->counters.write_timeouts++;
+	if (!status_is_ok(tree->trouble))
+		return tree->trouble;
+	return status_error(STATUS_BUSY, "no room for the write within write_timeout");
+}
+
+MAY_SUSPEND static struct status write_wait_for_room(struct task *self, struct tree *tree, size_t bytes)
+{
+	struct shard *shard = tree->options.shard;
+	uint64_t begin = shard_now_ns(shard);
+	for (;;) {
+		TRY(write_refusal(tree));
+		uint64_t now = shard_now_ns(shard);
+		uint64_t at = pacer_admit(&tree->pacer, bytes, now);
+		if (at <= now)
+			return status_ok();
+		if (at != UINT64_MAX) {
+			tree->counters.write_waits++;
+			task_sleep(self, at - now);
+			return write_refusal(tree);
+		}
+		/* A full device is told at once: the caller may make room. */
+		if (status_is(tree->trouble, STATUS_NO_SPACE))
+			return tree->trouble;
+		if (now - begin >= tree->options.write_timeout_ns)
+			return write_timeout(tree);
+		tree->counters.write_waits++;
+		task_sleep(self, STOPPED_LOOK_NS);
+		tree_schedule(tree);
+	}
+}
+
+/* --- apply: into the memtable --- */
+
+static void tree_fail(struct tree *tree, struct status status)
+{
+	if (status_is_ok(tree->failure))
+		tree->failure = status;
+	wait_list_wake_all(&tree->progress);
+}
+
+/* No reader needs versions of a key older than the newest one at or below this. */
+static uint64_t oldest_needed(const struct tree *tree, uint64_t sequence)
+{
+	uint64_t oldest = tree->options.oldest_snapshot(tree->options.context);
+	return oldest < sequence ? oldest : sequence;
+}
+
+struct status tree_rotate(struct tree *tree)
+{
+	struct memtable_slot *fresh = memtable_slot_create(&tree->options);
+	if (fresh == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	fresh->last_log_number = tree->active->last_log_number;
+	fresh->last_sequence = tree->active->last_sequence;
+	list_add_last(&tree->immutables, &tree->active->link);
+	tree->immutable_count++;
+	tree->active = fresh;
+	return status_ok();
+}
+
+static void rotate_if_full(struct tree *tree)
+{
+	if (tree->active->arena.reserved_bytes < tree->options.memtable_bytes / 2)
+		return;
+	/* With a flush behind schedule the active memtable goes on: the budget is for all of them, and two
+	 * halves are all it has. Pacing stops writers before the second half is full. */
+	if (tree->immutable_count > 0 && !tree->replaying)
+		return;
+	if (status_is_ok(tree_rotate(tree)) && !tree->replaying)
+		tree_schedule(tree);
+}
+
+static struct status apply_payload(struct tree *tree, uint64_t sequence, struct slice payload)
+{
+	const struct memtable_ops *ops = tree->options.memtable;
+	struct memtable_slot *slot = tree->active;
+	uint64_t needed = oldest_needed(tree, sequence);
+	struct slice rest = payload;
+	struct entry entry;
+	while (rest.size > 0) {
+		if (!batch_decode(&rest, &entry))
+			return status_make(STATUS_CORRUPT);
+		entry.sequence = sequence;
+		TRY(ops->insert(slot->memtable, &entry, needed));
+		slot->user_bytes += entry.key.size + entry.value.size;
+	}
+	slot->last_sequence = sequence;
+	return status_ok();
+}
+
+void tree_apply(void *context, const struct wal_commit *commit)
+{
+	struct tree *tree = context;
+	/* After a failure nothing more becomes visible here: it is in the log, and found at the next open. */
+	if (!status_is_ok(tree->failure))
+		return;
+	struct status status = apply_payload(tree, commit->sequence, commit->payload);
+	if (!status_is_ok(status)) {
+		tree_fail(tree, status);
+		return;
+	}
+	tree->active->last_log_number = commit->log_number;
+	rotate_if_full(tree);
+}
+
+MAY_SUSPEND struct status tree_replay(struct task *self, void *context, const struct wal_commit *commit)
+{
+	struct tree *tree = context;
+	struct status status = apply_payload(tree, commit->sequence, commit->payload);
+	if (status_is(status, STATUS_CORRUPT))
+		return status_error(STATUS_CORRUPT, "%s: commit %llu of the log is not a batch",
+				    tree->options.directory, (unsigned long long)commit->log_number);
+	TRY(status);
+	tree->active->last_log_number = commit->log_number;
+	rotate_if_full(tree);
+	/* A ring may hold more than memory does: what is full goes to a table before more is read. */
+	while (tree->immutable_count > 0)
+		TRY(tree_flush_oldest(self, tree));
+	return status_ok();
+}
+
+/* --- write --- */
+
+/* Durability `memory` for the whole database: no log at all. */
+static struct status apply_unlogged(struct tree *tree, const struct slice *pieces, size_t count)
+{
+	uint64_t sequence = tree->options.next_sequence(tree->options.context);
+	const struct memtable_ops *ops = tree->options.memtable;
+	struct memtable_slot *slot = tree->active;
+	/* A put comes in three pieces (header, key, value); a batch in one. */
+	if (count == 1) {
+		TRY(apply_payload(tree, sequence, pieces[0]));
+	} else {
+		ASSERT(count == 3);
+		struct entry entry = { .key = pieces[1],
+				       .value = pieces[2],
+				       .sequence = sequence,
+				       .kind = (enum entry_kind)pieces[0].data[0] };
+		TRY(ops->insert(slot->memtable, &entry, oldest_needed(tree, sequence)));
+		slot->user_bytes += entry.key.size + entry.value.size;
+		slot->last_sequence = sequence;
+	}
+	rotate_if_full(tree);
+	return status_ok();
+}
+
+MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, const struct slice *pieces,
+				     size_t count, size_t user_bytes, enum wal_durability durability)
+{
+	struct tree *tree = tree_of(store);
+	tree_update_pacing(tree);
+	TRY(write_wait_for_room(self, tree, user_bytes));
+	if (tree->logging) {
+		if (durability == 0)
+			durability = tree->options.durability;
+		TRY(wal_append(self, tree->wal, pieces, count, durability));
+		/* Durable but not visible is possible only when memory ran out. */
+		TRY(tree->failure);
+	} else {
+		TRY(apply_unlogged(tree, pieces, count));
+	}
+	tree->counters.writes++;
+	tree->counters.write_bytes += user_bytes;
+	return status_ok();
+}

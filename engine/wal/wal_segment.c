@@ -1,0 +1,326 @@
+/*
+ * wal_segment.c: segment files: how they come into being, how they get their next lap, when they are free.
+ *
+ * A file takes its final name only when it is complete and synced. So a wal-NUMBER.log that is short, or a
+ * gap in the numbers, is damage and never a creation that was cut off.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "wal/wal_internal.h"
+#include "base/poison.h"
+
+enum {
+	FILL_BYTES = 256 << 10, /* a modest write, so that foreground writes need not queue long behind it */
+	GROW_PAUSE_NS = 100 * 1000 * 1000,
+	RENEW_PAUSE_NS = 10 * 1000 * 1000,
+	NUMBER_DIGITS = 6,
+};
+
+void wal_segment_path(const struct wal *wal, uint32_t number, const char *suffix, char path[IO_PATH_MAX])
+{
+	/* By hand: a micro-stack has no room for printf. The length was checked at open. */
+	size_t length = strlen(wal->options.directory);
+	memcpy(path, wal->options.directory, length);
+	memcpy(path + length, "/wal-", 5);
+	length += 5;
+	for (unsigned digit = NUMBER_DIGITS; digit-- > 0;) {
+		path[length + digit] = (char)('0' + number % 10);
+		number /= 10;
+	}
+	length += NUMBER_DIGITS;
+	memcpy(path + length, suffix, strlen(suffix) + 1);
+}
+
+struct status wal_segment_allocate(struct wal *wal, uint32_t number, struct wal_segment **segment)
+{
+	ASSERT(number < wal->segment_capacity);
+	*segment = memory_allocate_zeroed(1, sizeof(**segment));
+	if (*segment == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	list_init(&(*segment)->node);
+	(*segment)->number = number;
+	(*segment)->position = WAL_HEADER_BYTES;
+	return status_ok();
+}
+
+struct status wal_segment_sync(struct task *self, struct wal_segment *segment)
+{
+	struct io_request request = { .operation = IO_SYNC, .file = segment->file };
+	return task_io(self, &request);
+}
+
+struct status wal_file_close(struct task *self, struct io_file *file)
+{
+	struct io_request request = { .operation = IO_CLOSE, .file = file };
+	return task_io(self, &request);
+}
+
+/* --- the header of a new lap --- */
+
+/* Fills the keeper's page. The lap is used up even if the page never gets to the disk: no two headers that
+ * might lie there carry the same lap. */
+static uint64_t head_page(struct wal *wal, const struct wal_segment *segment)
+{
+	uint64_t lap = wal->next_lap++;
+	/* A lone marker or one large commit may be longer than a shared group. */
+	size_t single = WAL_GROUP_HEADER_BYTES + WAL_COMMIT_HEADER_BYTES_MAX + wal->payload_max;
+	size_t longest = single > wal->group_limit ? single : wal->group_limit;
+	struct wal_segment_header header = {
+		.database_id = { wal->options.database_id[0], wal->options.database_id[1] },
+		.shard = wal->options.shard,
+		.number = segment->number,
+		.segment_bytes = wal->segment_bytes,
+		.lap = lap,
+		.incarnation_lap = wal->incarnation_lap,
+		.cut = wal->cut,
+		.group_bytes_max = (uint32_t)longest,
+		.ring_segments = wal->segment_count > segment->number ? wal->segment_count :
+									segment->number + 1,
+	};
+	wal_header_encode(&header, wal->keeper_page);
+	return lap;
+}
+
+static MAY_SUSPEND struct status write_head(struct task *self, struct wal *wal, struct io_file *file)
+{
+	struct io_request request = {
+		.operation = IO_WRITE,
+		.flags = IO_DURABLE,
+		.file = file,
+		.buffer = wal->keeper_page,
+		.length = WAL_HEADER_BYTES,
+		.offset = 0,
+	};
+	return task_io(self, &request);
+}
+
+static void make_ready(struct wal *wal, struct wal_segment *segment, uint64_t lap)
+{
+	segment->lap = lap;
+	segment->seed = wal_group_seed(wal->options.database_id, wal->options.shard, segment->number, lap);
+	segment->position = WAL_HEADER_BYTES;
+	segment->last_log = 0;
+	segment->unsynced = false;
+	segment->trimmed = false;
+	segment->state = WAL_SEGMENT_READY;
+	list_add_last(&wal->ready, &segment->node);
+	wal_update_gauges(wal);
+}
+
+struct status wal_segment_renew(struct task *self, struct wal *wal)
+{
+	struct wal_segment *segment = CONTAINER_OF(wal->dirty.next, struct wal_segment, node);
+	ASSERT(segment->state == WAL_SEGMENT_DIRTY);
+	/* INV-WAL-2 */
+	ASSERT(segment->last_log <= wal->released);
+	uint64_t lap = head_page(wal, segment);
+	TRY(write_head(self, wal, segment->file));
+	list_remove(&segment->node);
+	wal->counters.laps++;
+	make_ready(wal, segment, lap);
+	return status_ok();
+}
+
+/* --- a new file --- */
+
+static MAY_SUSPEND struct status fill_file(struct task *self, struct wal *wal, struct io_file *file,
+					   uint8_t *zeros)
+{
+	struct io_request request = {
+		.operation = IO_ALLOCATE,
+		.file = file,
+		.length = wal->segment_bytes <= (1 << 30) ? (size_t)wal->segment_bytes : 0,
+	};
+	if (request.length > 0) {
+		struct status status = task_io(self, &request);
+		if (!status_is_ok(status) && !status_is(status, STATUS_UNSUPPORTED))
+			return status;
+	}
+	for (uint64_t at = 0; at < wal->segment_bytes; at += request.length) {
+		uint64_t left = wal->segment_bytes - at;
+		request = (struct io_request) {
+			.operation = IO_WRITE,
+			.file = file,
+			.buffer = zeros,
+			.length = left < FILL_BYTES ? (size_t)left : FILL_BYTES,
+			.offset = at,
+		};
+		TRY(task_io(self, &request));
+		if (wal->closing)
+			return status_make(STATUS_CLOSED);
+	}
+	request = (struct io_request) { .operation = IO_SYNC, .file = file };
+	return task_io(self, &request);
+}
+
+static MAY_SUSPEND struct status open_new(struct task *self, struct wal *wal, uint32_t number,
+					  struct io_file **file)
+{
+	wal_segment_path(wal, number, ".new", wal->path);
+	struct io_request request = { .operation = IO_UNLINK, .path = wal->path };
+	struct status status = task_io(self, &request);
+	if (!status_is_ok(status) && !status_is(status, STATUS_NOT_FOUND))
+		return status;
+	request = (struct io_request) {
+		.operation = IO_OPEN,
+		.path = wal->path,
+		.flags = IO_OPEN_WRITE | IO_OPEN_CREATE,
+	};
+	TRY(task_io(self, &request));
+	*file = request.opened;
+	return status_ok();
+}
+
+static MAY_SUSPEND struct status publish_new(struct task *self, struct wal *wal, uint32_t number)
+{
+	wal_segment_path(wal, number, ".new", wal->path);
+	wal_segment_path(wal, number, ".log", wal->path_to);
+	struct io_request request = {
+		.operation = IO_RENAME,
+		.path = wal->path,
+		.path_to = wal->path_to,
+	};
+	TRY(task_io(self, &request));
+	request = (struct io_request) {
+		.operation = IO_SYNC_DIRECTORY,
+		.path = wal->options.directory,
+	};
+	return task_io(self, &request);
+}
+
+struct status wal_segment_create(struct task *self, struct wal *wal)
+{
+	uint32_t number = wal->segment_count;
+	struct wal_segment *segment = NULL;
+	struct io_file *file = NULL;
+	struct status status;
+	uint8_t *zeros = memory_allocate_aligned(IO_PAGE_BYTES, FILL_BYTES);
+	if (zeros == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	memset(zeros, 0, FILL_BYTES);
+	TRY_GOTO(wal_segment_allocate(wal, number, &segment), out);
+	TRY_GOTO(open_new(self, wal, number, &file), out);
+	TRY_GOTO(fill_file(self, wal, file, zeros), out);
+	uint64_t lap = head_page(wal, segment);
+	TRY_GOTO(write_head(self, wal, file), out);
+	TRY_GOTO(publish_new(self, wal, number), out);
+	segment->file = file;
+	wal->segments[number] = segment;
+	wal->segment_count++;
+	make_ready(wal, segment, lap);
+	segment = NULL;
+	file = NULL;
+out:
+	if (file != NULL) {
+		struct status closed = wal_file_close(self, file);
+		(void)closed; /* the first error is the one to report */
+		wal_segment_path(wal, number, ".new", wal->path);
+		struct io_request request = { .operation = IO_UNLINK, .path = wal->path };
+		closed = task_io(self, &request);
+	}
+	memory_free(segment);
+	memory_free(zeros);
+	return status;
+}
+
+/* --- the keeper --- */
+
+bool wal_may_grow(const struct wal *wal)
+{
+	return wal->segment_count < wal->options.segments_max;
+}
+
+void wal_reclaim(struct wal *wal)
+{
+	if (wal->recovering)
+		return;
+	bool freed = false;
+	while (!list_is_empty(&wal->live)) {
+		struct wal_segment *segment = CONTAINER_OF(wal->live.next, struct wal_segment, node);
+		if (segment->last_log > wal->released)
+			break;
+		ASSERT(segment->state == WAL_SEGMENT_LIVE);
+		segment->state = WAL_SEGMENT_DIRTY;
+		segment->unsynced = false; /* tables hold it all, and the manifest says so durably */
+		list_remove(&segment->node);
+		list_add_last(&wal->dirty, &segment->node);
+		freed = true;
+	}
+	if (freed) {
+		wal_update_gauges(wal);
+		wal_wake_keeper(wal);
+	}
+}
+
+void wal_wake_keeper(struct wal *wal)
+{
+	if (wal->keeper_idle) {
+		wal->keeper_idle = false;
+		task_resume(wal->keeper);
+	}
+}
+
+static bool must_renew(const struct wal *wal)
+{
+	return !list_is_empty(&wal->dirty);
+}
+
+static bool must_grow(const struct wal *wal)
+{
+	return list_is_empty(&wal->ready) && list_is_empty(&wal->dirty) && wal_may_grow(wal) &&
+	       clock_now_ns() >= wal->grow_again_ns;
+}
+
+/* A lack of space passes and is tried again later; whatever else fails at writing is the end. */
+static bool is_passing(struct status status)
+{
+	return status_is(status, STATUS_NO_SPACE) || status_is(status, STATUS_NO_MEMORY);
+}
+
+static MAY_SUSPEND void keeper_renew(struct task *self, struct wal *wal)
+{
+	struct status status = wal_segment_renew(self, wal);
+	if (status_is_ok(status))
+		return;
+	if (is_passing(status))
+		task_sleep(self, RENEW_PAUSE_NS);
+	else
+		wal_fail(wal, status, "a segment's header");
+}
+
+static MAY_SUSPEND void keeper_grow(struct task *self, struct wal *wal)
+{
+	struct status status = wal_segment_create(self, wal);
+	wal->grow_status = status;
+	if (status_is_ok(status) || status_is(status, STATUS_CLOSED))
+		return;
+	wal->grow_again_ns = clock_now_ns() + GROW_PAUSE_NS;
+	wal_update_gauges(wal);
+	if (status_is(status, STATUS_IO))
+		wal_fail(wal, status, "a new segment");
+}
+
+static MAY_SUSPEND void keeper_run(struct task *self, void *argument)
+{
+	struct wal *wal = argument;
+	wal->keeper = self;
+	while (!wal->closing) {
+		if (status_is_ok(wal->health) && must_renew(wal)) {
+			keeper_renew(self, wal);
+		} else if (status_is_ok(wal->health) && must_grow(wal)) {
+			keeper_grow(self, wal);
+		} else {
+			wal->keeper_idle = true;
+			task_suspend(self);
+		}
+	}
+}
+
+const struct task_type wal_keeper_type = {
+	.name = "wal_keeper",
+	.run = keeper_run,
+	.stack_bytes = 16 << 10,
+};

@@ -1,0 +1,48 @@
+#include "harness/build_info.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#ifdef __has_feature
+#define HAS_FEATURE(name) __has_feature(name)
+#else
+#define HAS_FEATURE(name) 0
+#endif
+
+const char *build_type(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
+	return "address sanitizer";
+#elif defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer)
+	return "thread sanitizer";
+#elif defined(CASCADE_DEBUG)
+	return "debug";
+#elif !defined(__OPTIMIZE__)
+	return "unoptimized";
+#else
+	return "release";
+#endif
+}
+
+bool build_is_debug(void)
+{
+	return strcmp(build_type(), "release") != 0;
+}
+
+const char *build_compiler(void)
+{
+#ifdef __clang__
+	return "clang " __clang_version__;
+#else
+	return "gcc " __VERSION__;
+#endif
+}
+
+const char *build_flags(void)
+{
+#ifdef CASCADE_BUILD_FLAGS
+	return CASCADE_BUILD_FLAGS;
+#else
+	return NULL;
+#endif
+}

@@ -1,0 +1,64 @@
+/*
+ * experiment.h: a workload file, read, checked and expanded: one cell for each combination of what it
+ * varies, each with its structs, its texts and its hashes, and the order in which they are run.
+ */
+#ifndef CASCADE_HARNESS_EXPERIMENT_H
+#define CASCADE_HARNESS_EXPERIMENT_H
+
+#include "base/arena.h"
+#include "harness/problem.h"
+#include "harness/workload.h"
+#include "harness/yaml_tree.h"
+
+enum { HASH_TEXT_BYTES = 17, HASH_SHORT_DIGITS = 8 };
+
+/* What a cell sets differently from the file. */
+struct variation {
+	const char *path;
+	const char *value; /* a scalar, or a mapping in braces */
+};
+
+/* One configuration of an experiment. */
+struct cell {
+	struct workload workload;
+	const struct driver_ops *driver;
+	const struct variation *variations;
+	size_t variation_count;
+	const char *label; /* "memtable.kind=btree", or the engine's name if nothing varies */
+	char configuration_hash[HASH_TEXT_BYTES]; /* XXH3-64 of the engine's options in effect, and clients_as */
+	char workload_hash[HASH_TEXT_BYTES];	  /* of the workload and its phases, without the engine */
+	const struct yaml_node *engine;		  /* kind and all options in effect, nested */
+	const char *resolved;			  /* every key, as a workload file of its own */
+	bool threads_instead;			  /* tasks were asked for, and the engine has none */
+};
+
+/* One process to start. */
+struct cell_run {
+	uint32_t cell;
+	uint32_t repetition; /* from 1 */
+};
+
+struct experiment {
+	struct arena arena; /* owns all of it */
+	const char *file;
+	const char *name;
+	struct cell *cells;
+	size_t cell_count;
+	uint32_t repeats;
+	struct cell_run *runs; /* cells x repeats, in order: blocks of all cells, each block shuffled */
+	size_t run_count;
+	const char *resolved;	    /* the file with its defaults, --set and vary included: loadable again */
+	char hash[HASH_TEXT_BYTES]; /* of `resolved`: names the run's folder */
+};
+
+/*
+ * Reads and checks everything, engine options included (by the driver, without opening anything). Errors
+ * leave a line in the problem: "FILE:LINE: KEY: WHAT, expected WHAT" or "--set PATH: ...". The experiment
+ * may be freed in either case.
+ */
+MUST_CHECK struct status experiment_load(struct experiment *experiment, const char *file,
+					 const char *const *sets, size_t set_count, struct problem *problem);
+
+void experiment_free(struct experiment *experiment);
+
+#endif

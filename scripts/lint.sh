@@ -1,0 +1,57 @@
+#!/bin/bash
+# Every check over the text of the tree: tidy and arrows (tests of the tree, which must pass), the formatter's
+# opinion, and cppcheck, clang-tidy and shellcheck where they are installed.
+# usage: scripts/lint.sh BUILD_FOLDER   with arrows_test and tidy_test built there
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+build=${1:?build folder}
+bad=0
+
+step() {
+  local name=$1
+  shift
+  if "$@"; then
+    echo "lint: $name: ok"
+  else
+    echo "lint: $name: FAILED"
+    bad=1
+  fi
+}
+
+absent() {
+  echo "lint: $1: left out (not installed)"
+}
+
+files() {
+  git ls-files --cached --others --exclude-standard -- "$@"
+}
+
+formatted() {
+  files '*.c' '*.h' | xargs -r clang-format-14 --dry-run --Werror
+}
+
+run_cppcheck() {
+  cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c17 --library=posix \
+    --suppress=missingIncludeSystem --suppress=nullPointerArithmeticRedundantCheck \
+    -D_GNU_SOURCE -Iengine -I. -j "$(nproc)" engine components harness
+}
+
+run_clang_tidy() {
+  files 'engine/*.c' 'components/*.c' 'harness/*.c' |
+    xargs -r -n 8 -P "$(nproc)" "$1" -p "$build" --quiet --warnings-as-errors='*' \
+      --checks='-*,bugprone-infinite-loop,bugprone-sizeof-*,bugprone-macro-repeated-side-effects,clang-analyzer-core.*,clang-analyzer-unix.*' \
+      2> /dev/null
+}
+
+run_shellcheck() {
+  shellcheck -S warning scripts/*.sh .ci/run
+}
+
+step tidy "$build/tidy_test"
+step arrows "$build/arrows_test"
+if command -v clang-format-14 > /dev/null; then step format formatted; else absent clang-format-14; fi
+if command -v shellcheck > /dev/null; then step shellcheck run_shellcheck; else absent shellcheck; fi
+if command -v cppcheck > /dev/null; then step cppcheck run_cppcheck; else absent cppcheck; fi
+tidy=$(command -v clang-tidy-14 || command -v clang-tidy || true)
+if [ -n "$tidy" ]; then step clang-tidy run_clang_tidy "$tidy"; else absent clang-tidy; fi
+exit $bad

@@ -1,0 +1,90 @@
+#!/bin/bash
+# Builds and tests the tree in several kinds of build, one stage each, and ends with a line of its own:
+# `N passed, N failed`. A stage that does not build counts as one failure.
+#
+# usage: scripts/test.sh [--long] [STAGE...]      STAGE: COMPILER-KIND, e.g. gcc-Release clang-Tsan
+# Without names: the four stages of `make test`. --long: every compiler with every kind, the switch by
+# ucontext, and CASCADE_TEST_LONG=1 for tests that know a longer form of themselves.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+# The whole suite four times over: both compilers optimised as shipped, and each sanitizer with the compiler
+# whose runtime knows most (clang's TSan follows fibers and atomics fences better than gcc 12's).
+stages=(gcc-Release clang-Release gcc-Asan clang-Tsan)
+long=0
+if [ "${1:-}" = --long ]; then
+  shift
+  long=1
+  export CASCADE_TEST_LONG=1
+  stages=({gcc,clang}-{Release,Debug,Asan,Tsan} gcc-Ucontext)
+fi
+[ $# -eq 0 ] || stages=("$@")
+
+jobs=${JOBS:-$(nproc)}
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=second_deadlock_stack=1
+passed=0
+failed=0
+
+# Sanitizers of this age lose their shadow memory to the address randomisation of newer kernels.
+fixed_addresses=()
+if setarch -R true 2> /dev/null; then
+  fixed_addresses=(setarch -R)
+fi
+
+# Counts the tests of a ctest log into passed and failed; false if there is no summary in it.
+count() {
+  local summary
+  summary=$(grep -E 'tests passed, [0-9]+ tests failed out of [0-9]+' "$1") || return 1
+  local bad all
+  bad=$(sed -E 's/.* ([0-9]+) tests failed out of ([0-9]+).*/\1/' <<< "$summary")
+  all=$(sed -E 's/.* ([0-9]+) tests failed out of ([0-9]+).*/\2/' <<< "$summary")
+  passed=$((passed + all - bad))
+  failed=$((failed + bad))
+  counted="$((all - bad)) passed, $bad failed"
+}
+
+run_stage() {
+  local stage=$1 compiler=${1%%-*} kind=${1#*-} run=() extra=()
+  local folder=build/${compiler}-${kind,,}
+  [ "$stage" != gcc-Release ] || folder=build/release
+  case $kind in
+  Asan | Tsan) run=("${fixed_addresses[@]}") ;;
+  Ucontext)
+    kind=Release
+    extra=(-DCASCADE_UCONTEXT=ON)
+    ;;
+  esac
+  local began=$SECONDS built
+  if ! scripts/build.sh "$folder" "$compiler" "$kind" "${extra[@]}" 2>&1; then
+    failed=$((failed + 1))
+    echo "$stage: does not build ($((SECONDS - began)) s)"
+    return
+  fi
+  built=$((SECONDS - began))
+  "${run[@]}" ctest --test-dir "$folder" -j "$jobs" --output-on-failure > "$folder/test.log" 2>&1 < /dev/null
+  local counted="no tests ran"
+  count "$folder/test.log" || failed=$((failed + 1))
+  case $counted in
+  *" 0 failed") ;;
+  *) cat "$folder/test.log" ;;
+  esac
+  echo "$stage: $counted (build $built s, tests $((SECONDS - began - built)) s)"
+}
+
+for stage in "${stages[@]}"; do
+  case $stage in
+  gcc-Release | gcc-Debug | gcc-Asan | gcc-Tsan | gcc-Ucontext | clang-Release | clang-Debug | clang-Asan | clang-Tsan) ;;
+  *)
+    echo "test.sh: $stage: no such stage" >&2
+    exit 2
+    ;;
+  esac
+done
+[ "$long" = 0 ] || echo "long tests: CASCADE_TEST_LONG=1"
+for stage in "${stages[@]}"; do
+  run_stage "$stage"
+done
+echo "all stages: $SECONDS s"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
