@@ -14,7 +14,7 @@
 #include "harness/folder.h"
 #include "harness/generator.h"
 #include "harness/record.h"
-#include "harness/units.h"
+#include "base/units.h"
 
 enum { KEY_SAMPLES = 1000 };
 

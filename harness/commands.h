@@ -22,7 +22,7 @@ int command_main(int argc, char **argv);
 int run_command(int argc, char **argv);
 int list_command(int argc, char **argv);
 
-/* Flushes stdout; false, with a message, if what was printed did not get through (a full disk). */
+/* Flushes stdout. Returns exit_code, or 1 and a message if what was printed did not get through. */
 int finish_output(int exit_code);
 
 #endif

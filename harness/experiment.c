@@ -7,7 +7,7 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "harness/allocate.h"
-#include "harness/units.h"
+#include "base/units.h"
 #include "harness/workload_check.h"
 #include "harness/workload_edit.h"
 #include "harness/workload_keys.h"

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "harness/units.h"
+#include "base/units.h"
 
 /* The length of the UTF-8 character at `text`, 0 if there is none (overlong, surrogate, cut off). */
 static size_t utf8_length(const unsigned char *text)

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "harness/units.h"
+#include "base/units.h"
 
 enum { BAR_CELLS = 24, TEXT_BYTES = 512, COLUMNS_DEFAULT = 80 };
 

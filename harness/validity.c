@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "harness/build_info.h"
 #include "harness/system_file.h"
-#include "harness/units.h"
+#include "base/units.h"
 
 /* Below these a phase says little: rates of a fraction of a second, percentiles of a few operations. */
 #define SECONDS_MIN	  1.0

@@ -5,7 +5,7 @@
 
 #include "base/assert.h"
 #include "harness/allocate.h"
-#include "harness/units.h"
+#include "base/units.h"
 #include "harness/workload.h"
 #include "harness/workload_keys.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "harness/drivers/driver.h"
-#include "harness/units.h"
+#include "base/units.h"
 
 #define SECOND 1e9
 #define DAY    (86400 * SECOND)

@@ -7,7 +7,7 @@
 #include <cyaml/cyaml.h>
 
 #include "harness/allocate.h"
-#include "harness/units.h"
+#include "base/units.h"
 
 /* --- what libcyaml fills: sizes and times are text with units, which units.c reads --- */
 

@@ -31,6 +31,8 @@ enum {
 	SCORE_FULL = 1000, /* scores are in thousandths of what a level should hold */
 	/* An output may overlap this many times size_ratio output tables of the level below it. */
 	OVERLAP_FACTOR = 2,
+	/* Tables below 1 / SMALL_PART of the usual size are merged with neighbours where that is cheap. */
+	SMALL_PART = 4,
 };
 
 struct leveled_options {
@@ -274,15 +276,15 @@ static void range_add_busy(struct range *range, const struct policy_level *level
 }
 
 /*
- * INV-LEVELED-5. Merges under way that write into `output` read from it, from the level above it, or from
- * level 0; those out of level 0 write to no level deeper than the base is now or, while levels between
- * drain, deeper than any of them, so all levels down to `output` count.
+ * INV-LEVELED-5. Merges under way that write into `output` read from that level, and from the level above it
+ * or level 0.
  */
 static bool range_is_clear(const struct policy_view *view, const struct range *range, unsigned output)
 {
 	struct range busy = { 0 };
-	for (unsigned i = 0; i <= output; i++)
-		range_add_busy(&busy, &view->levels[i]);
+	range_add_busy(&busy, &view->levels[0]);
+	range_add_busy(&busy, &view->levels[output - 1]);
+	range_add_busy(&busy, &view->levels[output]);
 	return !ranges_overlap(range, &busy);
 }
 
@@ -321,32 +323,302 @@ static bool may_move(const struct picker *picker, const struct policy_table *tab
  * tables of the output level, between which and the range nothing of that level lies.
  */
 static void absorb_small(const struct picker *picker, unsigned output, struct run *run, struct range *range,
-			 uint64_t input_bytes)
+			 uint64_t bytes)
 {
 	const struct policy_level *level = &picker->view->levels[output];
-	uint64_t small = picker->view->table_bytes / 2;
-	uint64_t bytes = input_bytes + run->bytes;
-	while (run->first > 0 || run->end < level->count) {
-		bool left = run->first > 0;
-		const struct policy_table *table = &level->tables[left ? run->first - 1 : run->end];
-		if (left && (table->busy || table->bytes > small || table->bytes > bytes)) {
-			if (run->end == level->count)
-				return;
-			left = false;
-			table = &level->tables[run->end];
+	uint64_t small = picker->view->table_bytes / SMALL_PART;
+	for (unsigned side = 0; side < 2; side++) {
+		while (side == 0 ? run->first > 0 : run->end < level->count) {
+			const struct policy_table *table =
+				&level->tables[side == 0 ? run->first - 1 : run->end];
+			struct range wider = *range;
+			range_add(&wider, table);
+			if (table->busy || table->bytes > small || table->bytes > bytes ||
+			    run->end - run->first >= PICK_TABLES_MAX / 2 ||
+			    !range_is_clear(picker->view, &wider, output))
+				break;
+			*range = wider;
+			bytes += table->bytes;
+			run->bytes += table->bytes;
+			run->first -= side == 0;
+			run->end += side == 1;
 		}
-		if (table->busy || table->bytes > small || table->bytes > bytes)
-			return;
-		struct range wider = *range;
-		range_add(&wider, table);
-		if (!range_is_clear(picker->view, &wider, output))
-			return;
-		*range = wider;
-		bytes += table->bytes;
-		run->bytes += table->bytes;
-		if (left)
-			run->first--;
-		else
-			run->end++;
 	}
 }
+
+/* --- out of level 0 --- */
+
+/*
+ * INV-LEVELED-1: from the oldest table to the newest, takes each that overlaps no older table left behind.
+ * What a merge under way reads is left behind.
+ */
+static struct range level0_choose(const struct picker *picker, uint64_t *bytes)
+{
+	const struct policy_level *level = &picker->view->levels[0];
+	struct policy_pick *pick = picker->pick;
+	uint64_t taken[PICK_TABLES_MAX / 64] = { 0 };
+	struct range range = { 0 };
+	size_t oldest = level->count - 1;
+	*bytes = 0;
+	for (size_t age = 0; age < level->count && age < PICK_TABLES_MAX; age++) {
+		const struct policy_table *table = &level->tables[oldest - age];
+		bool free = !table->busy;
+		for (size_t older = 0; older < age && free; older++) {
+			if ((taken[older / 64] >> older % 64 & 1) == 0)
+				free = !tables_overlap(table, &level->tables[oldest - older]);
+		}
+		if (!free)
+			continue;
+		taken[age / 64] |= 1ull << age % 64;
+		ASSERT(pick_add(pick, 0, oldest - age));
+		range_add(&range, table);
+		*bytes += table->bytes;
+	}
+	return range;
+}
+
+/* The oldest table of level 0 that overlaps nothing in its way down may move. */
+static bool level0_move(const struct picker *picker)
+{
+	const struct policy_level *level = &picker->view->levels[0];
+	unsigned output = picker->shape.base;
+	for (size_t i = level->count; i-- > 0;) {
+		const struct policy_table *table = &level->tables[i];
+		bool alone = !table->busy;
+		for (size_t j = 0; j < level->count && alone; j++)
+			alone = j == i || !tables_overlap(table, &level->tables[j]);
+		struct range range = range_of(table);
+		struct run run = level_overlap(&picker->view->levels[output], &range);
+		if (!alone || run.first < run.end || !may_move(picker, table, output))
+			continue;
+		picker->pick->output_level = output;
+		picker->pick->move_only = true;
+		return pick_add(picker->pick, 0, i);
+	}
+	return false;
+}
+
+static bool pick_level0(const struct picker *picker)
+{
+	struct policy_pick *pick = picker->pick;
+	if (picker->view->levels[0].count == 0)
+		return false;
+	if (level0_move(picker))
+		return true;
+	uint64_t bytes;
+	struct range range = level0_choose(picker, &bytes);
+	unsigned output = picker->shape.base;
+	struct run run = level_overlap(&picker->view->levels[output], &range);
+	if (pick->count + (run.end - run.first) > PICK_TABLES_MAX && output > 1) {
+		/* More tables than one merge may have: the empty level above takes it (INV-LEVELED-2). */
+		output--;
+		run = level_overlap(&picker->view->levels[output], &range);
+	}
+	for (size_t i = run.first; i < run.end; i++)
+		range_add(&range, &picker->view->levels[output].tables[i]);
+	if (pick->count == 0 || run.busy || !range_is_clear(picker->view, &range, output))
+		return false;
+	absorb_small(picker, output, &run, &range, bytes + run.bytes);
+	pick->output_level = output;
+	pick->overlap_bytes_max = overlap_limit(picker, output);
+	return pick_add_run(pick, output, &run);
+}
+
+/* --- from level to level --- */
+
+/* Some neighbours of one level and what they overlap in the next. */
+struct candidate {
+	struct run upper;
+	struct run lower;
+	struct range range; /* of both */
+};
+
+static struct candidate candidate_make(const struct picker *picker, unsigned input, struct run upper)
+{
+	struct candidate candidate = { .upper = upper };
+	const struct policy_level *below = &picker->view->levels[input + 1];
+	candidate.range = run_range(&picker->view->levels[input], &upper);
+	candidate.lower = level_overlap(below, &candidate.range);
+	for (size_t i = candidate.lower.first; i < candidate.lower.end; i++)
+		range_add(&candidate.range, &below->tables[i]);
+	return candidate;
+}
+
+static bool candidate_feasible(const struct picker *picker, unsigned input, const struct candidate *candidate)
+{
+	size_t count = candidate->upper.end - candidate->upper.first + candidate->lower.end -
+		       candidate->lower.first;
+	return !candidate->upper.busy && !candidate->lower.busy && count <= PICK_TABLES_MAX &&
+	       range_is_clear(picker->view, &candidate->range, input + 1);
+}
+
+/* What a merge rewrites below for each byte that it brings down, in thousandths. Tombstones brought down
+ * free space, so they count twice. */
+static uint64_t candidate_cost(const struct picker *picker, unsigned input, const struct candidate *candidate)
+{
+	const struct policy_level *level = &picker->view->levels[input];
+	uint64_t gain = 0;
+	for (size_t i = candidate->upper.first; i < candidate->upper.end; i++) {
+		const struct policy_table *table = &level->tables[i];
+		gain += table->bytes;
+		if (table->entries > 0)
+			gain += scale(table->bytes, table->deletes, table->entries);
+	}
+	return scale(candidate->lower.bytes, SCORE_FULL, gain > 0 ? gain : 1);
+}
+
+static bool candidate_choose(const struct picker *picker, unsigned input, struct candidate *best)
+{
+	const struct policy_level *level = &picker->view->levels[input];
+	uint64_t least = UINT64_MAX;
+	bool found = false;
+	for (size_t i = 0; i < level->count;) {
+		struct candidate candidate = candidate_make(picker, input, level_unit(level, i));
+		i = candidate.upper.end;
+		uint64_t cost = candidate_cost(picker, input, &candidate);
+		if ((found && cost >= least) || !candidate_feasible(picker, input, &candidate))
+			continue;
+		found = true;
+		least = cost;
+		*best = candidate;
+	}
+	return found;
+}
+
+/* Neighbours that overlap nothing more below come along for nothing. */
+static void candidate_grow(const struct picker *picker, unsigned input, struct candidate *candidate)
+{
+	const struct policy_level *level = &picker->view->levels[input];
+	for (unsigned side = 0; side < 2; side++) {
+		while (side == 0 ? candidate->upper.first > 0 : candidate->upper.end < level->count) {
+			struct run unit = level_unit(
+				level, side == 0 ? candidate->upper.first - 1 : candidate->upper.end);
+			struct run upper = { .first = side == 0 ? unit.first : candidate->upper.first,
+					     .end = side == 0 ? candidate->upper.end : unit.end,
+					     .bytes = candidate->upper.bytes + unit.bytes,
+					     .busy = unit.busy };
+			struct candidate wider = candidate_make(picker, input, upper);
+			if (wider.lower.first != candidate->lower.first ||
+			    wider.lower.end != candidate->lower.end ||
+			    !candidate_feasible(picker, input, &wider))
+				break;
+			*candidate = wider;
+		}
+	}
+}
+
+static bool pick_level(const struct picker *picker, unsigned input)
+{
+	struct policy_pick *pick = picker->pick;
+	struct candidate chosen;
+	if (!candidate_choose(picker, input, &chosen))
+		return false;
+	const struct policy_table *table = &picker->view->levels[input].tables[chosen.upper.first];
+	pick->input_level = input;
+	pick->output_level = input + 1;
+	if (chosen.upper.end - chosen.upper.first == 1 && chosen.lower.first == chosen.lower.end &&
+	    may_move(picker, table, input + 1)) {
+		pick->move_only = true;
+		return pick_add(pick, input, chosen.upper.first);
+	}
+	candidate_grow(picker, input, &chosen);
+	absorb_small(picker, input + 1, &chosen.lower, &chosen.range, chosen.upper.bytes + chosen.lower.bytes);
+	pick->overlap_bytes_max = overlap_limit(picker, input + 1);
+	return pick_add_run(pick, input, &chosen.upper) && pick_add_run(pick, input + 1, &chosen.lower);
+}
+
+/* --- the contract's functions --- */
+
+/* How full a level is: from SCORE_FULL on it is due. */
+static uint64_t level_score(const struct picker *picker, unsigned level)
+{
+	const struct shape *shape = &picker->shape;
+	const struct leveled_options *options = picker->options;
+	if (level == 0) {
+		if (picker->view->levels[0].count >= options->level0_slow && shape->level0_idle > 0)
+			return UINT64_MAX;
+		return scale(shape->level0_idle, SCORE_FULL, options->level0_tables);
+	}
+	if (shape->idle_bytes[level] == 0 || shape->idle_bytes[level] <= shape->target[level])
+		return 0;
+	if (shape->target[level] == 0)
+		return UINT64_MAX - 1;
+	return scale(shape->idle_bytes[level], SCORE_FULL, shape->target[level]);
+}
+
+static bool leveled_pick(const void *options, const struct policy_view *view, uint64_t cursor[LEVELS_MAX],
+			 struct policy_pick *pick)
+{
+	struct picker picker = { .options = options, .view = view, .cursor = cursor, .pick = pick };
+	uint64_t scores[LEVELS_MAX] = { 0 };
+	shape_measure(options, view, &picker.shape);
+	for (unsigned level = 0; level < LEVEL_LAST; level++)
+		scores[level] = level_score(&picker, level);
+	for (;;) {
+		unsigned most = 0;
+		for (unsigned level = 1; level < LEVEL_LAST; level++) {
+			if (scores[level] > scores[most])
+				most = level;
+		}
+		if (scores[most] < SCORE_FULL)
+			return false;
+		pick->input_level = most;
+		pick->output_level = most;
+		pick->move_only = false;
+		pick->count = 0;
+		pick->overlap_bytes_max = 0;
+		if (most == 0 ? pick_level0(&picker) : pick_level(&picker, most))
+			return true;
+		scores[most] = 0;
+	}
+}
+
+/*
+ * What is due at each level, as if merges brought down just the excess: it is read and written together with
+ * what it overlaps below, and adds to the next level's excess.
+ */
+static uint64_t leveled_debt(const void *options, const struct policy_view *view)
+{
+	const struct leveled_options *chosen = options;
+	struct shape shape;
+	shape_measure(chosen, view, &shape);
+	uint64_t debt = 0;
+	uint64_t arriving = 0;
+	if (view->levels[0].count >= chosen->level0_tables) {
+		arriving = shape.bytes[0];
+		debt = arriving + shape.bytes[shape.base];
+	}
+	for (unsigned level = 1; level < LEVEL_LAST; level++) {
+		uint64_t bytes = shape.bytes[level] + (level == shape.base ? arriving : 0);
+		if (bytes <= shape.target[level])
+			continue;
+		uint64_t excess = bytes - shape.target[level];
+		debt += excess + scale(shape.bytes[level + 1], excess, bytes);
+		shape.bytes[level + 1] += excess;
+	}
+	return debt;
+}
+
+static void leveled_level0_limits(const void *options, uint32_t *slow, uint32_t *stop)
+{
+	const struct leveled_options *chosen = options;
+	/* Each option has its own range; whatever they are together, tables < slow < stop must hold, or
+	 * writers would wait for a merge that is not due. */
+	uint64_t tables = chosen->level0_tables;
+	uint64_t least = chosen->level0_slow > tables ? chosen->level0_slow : tables + 1;
+	*slow = (uint32_t)least;
+	*stop = (uint32_t)(chosen->level0_stop > least ? chosen->level0_stop : least + 1);
+}
+
+const struct policy_ops policy_leveled = {
+	.component = {
+		.name = "leveled",
+		.summary = "one sorted run a level, filled from the last level upwards",
+		.abi = COMPONENT_ABI,
+		.options = leveled_options,
+		.options_size = sizeof(struct leveled_options),
+	},
+	.pick = leveled_pick,
+	.debt = leveled_debt,
+	.level0_limits = leveled_level0_limits,
+};

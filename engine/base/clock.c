@@ -25,6 +25,13 @@ uint64_t clock_wall_ns(void)
 	return read_clock(CLOCK_REALTIME);
 }
 
+void clock_sleep_ns(uint64_t ns)
+{
+	struct timespec left = { .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
+	while (nanosleep(&left, &left) != 0)
+		;
+}
+
 void clock_set_source(clock_source *source, void *context)
 {
 	replaced = source;

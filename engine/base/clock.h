@@ -12,6 +12,9 @@ uint64_t clock_now_ns(void);
 /* Nanoseconds since the Unix epoch. */
 uint64_t clock_wall_ns(void);
 
+/* Blocks the calling thread for at least that long. Never on a shard's thread. */
+void clock_sleep_ns(uint64_t ns);
+
 typedef uint64_t clock_source(void *context);
 
 /* Replaces both clocks for the process; NULL restores the real ones. Call before any thread starts. */

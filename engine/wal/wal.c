@@ -32,8 +32,8 @@ static void describe_failure(void *argument)
 	struct fail_call *call = argument;
 	char text[200];
 	status_describe(call->cause, text, sizeof(text));
-	call->result = status_error(STATUS_READ_ONLY, "%s failed, no more writes are taken: %s", call->what,
-				    text);
+	call->result =
+		status_error(STATUS_READ_ONLY, "%s failed, no more writes are taken: %s", call->what, text);
 }
 
 void wal_fail(struct wal *wal, struct status cause, const char *what)
@@ -96,8 +96,7 @@ static struct status make_groups(struct wal *wal)
 
 static struct wal_group *last_queued(const struct wal *wal)
 {
-	return list_is_empty(&wal->queue) ? NULL :
-					    CONTAINER_OF(wal->queue.previous, struct wal_group, node);
+	return list_is_empty(&wal->queue) ? NULL : CONTAINER_OF(wal->queue.previous, struct wal_group, node);
 }
 
 static void open_group(struct wal *wal, struct wal_group *group)
@@ -108,8 +107,9 @@ static void open_group(struct wal *wal, struct wal_group *group)
 	group->power = false;
 	group->closed = false;
 	uint64_t now_ns = clock_now_ns();
-	group->deadline_ns =
-		wal->options.wait_ns_max < UINT64_MAX - now_ns ? now_ns + wal->options.wait_ns_max : UINT64_MAX;
+	group->deadline_ns = wal->options.wait_ns_max < UINT64_MAX - now_ns
+				     ? now_ns + wal->options.wait_ns_max
+				     : UINT64_MAX;
 	wal->queued_bytes += group->length;
 	list_add_last(&wal->queue, &group->node);
 }
@@ -176,7 +176,9 @@ static void join_group(struct wal *wal, struct wal_group *group, const struct sl
 	group->power |= durability == WAL_POWER;
 }
 
-static void add_waiter(struct wal_waiters *waiters, struct wal_waiter *waiter)
+/* Not inlined: the compiler would see the address of a frame being kept, but not that the frame stays until
+ * the waiter is off the list again. */
+__attribute__((noinline)) static void add_waiter(struct wal_waiters *waiters, struct wal_waiter *waiter)
 {
 	waiter->next = NULL;
 	if (waiters->first == NULL)
@@ -292,9 +294,7 @@ size_t wal_payload_max(const struct wal *wal)
 
 uint64_t wal_last_applied(const struct wal *wal)
 {
-	/* While a group is being synced, it is written but not applied. */
-	bool written = wal->in_flight != NULL && wal->in_flight->first_log + wal->in_flight->count == wal->next_log;
-	return wal->next_log - 1 - (written ? wal->in_flight->count : 0);
+	return wal->applied_log;
 }
 
 uint64_t wal_first_pending_sequence(const struct wal *wal)
@@ -365,7 +365,7 @@ static MAY_SUSPEND struct status verify_groups(struct task *self, struct wal *wa
 			return status_error(STATUS_CORRUPT, "wal-%06u.log: no valid group at offset %llu",
 					    place->segment->number, (unsigned long long)at);
 		next = wal_group_last_log_number(&header) + 1;
-		at = wal_round_up(at + header.length, wal->group_alignment);
+		at = wal_round_up(at + header.length, place->segment->header.group_alignment);
 		task_breathe(self);
 	}
 	return status_ok();
@@ -378,7 +378,8 @@ static MAY_SUSPEND struct status verify_segment(struct task *self, struct wal *w
 	const uint8_t *page;
 	struct wal_segment_header header;
 	struct status status = wal_stream_need(self, stream, 0, WAL_HEADER_BYTES, &page);
-	if (status_is_ok(status) && place->segment->lap == place->lap) {
+	bool as_before = place->segment->lap == place->lap && place->segment->state != WAL_SEGMENT_DIRTY;
+	if (status_is_ok(status) && as_before) {
 		if (wal_header_decode(page, &header) != WAL_HEADER_VALID || header.lap != place->lap ||
 		    header.number != place->segment->number)
 			status = status_error(STATUS_CORRUPT, "wal-%06u.log: damaged header",
@@ -395,7 +396,7 @@ struct status wal_verify(struct task *self, struct wal *wal)
 	struct wal_stream *stream = memory_allocate(sizeof(*stream));
 	if (stream == NULL)
 		return status_make(STATUS_NO_MEMORY);
-	size_t group_bytes_max = 0;
+	size_t group_bytes_max = wal->group_bytes_max;
 	for (uint32_t i = 0; i < wal->segment_count; i++)
 		if (wal->segments[i]->header.group_bytes_max > group_bytes_max)
 			group_bytes_max = wal->segments[i]->header.group_bytes_max;
@@ -457,8 +458,8 @@ static struct status allocate_wal(struct task *self, const struct wal_options *o
 	    wal->tail == NULL || wal->keeper_page == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	unsigned promises = shard_io(wal->shard)->promises;
-	wal->group_alignment = (promises & (IO_ATOMIC_512 | IO_ATOMIC_4096)) != 0 ? WAL_GROUP_ALIGNMENT :
-										     IO_PAGE_BYTES;
+	wal->group_alignment =
+		(promises & (IO_ATOMIC_512 | IO_ATOMIC_4096)) != 0 ? WAL_GROUP_ALIGNMENT : IO_PAGE_BYTES;
 	wal->next_log = 1;
 	wal->next_lap = 1;
 	wal->incarnation_lap = 1;
@@ -474,7 +475,10 @@ void wal_set_segment_bytes(struct wal *wal, uint64_t segment_bytes)
 	uint64_t payload_max = room - WAL_GROUP_HEADER_BYTES - WAL_COMMIT_HEADER_BYTES_MAX;
 	wal->segment_bytes = segment_bytes;
 	wal->payload_max = payload_max < WAL_PAYLOAD_BYTES_MAX ? (size_t)payload_max : WAL_PAYLOAD_BYTES_MAX;
+	wal->group_bytes_max = WAL_GROUP_HEADER_BYTES + WAL_COMMIT_HEADER_BYTES_MAX + wal->payload_max;
 	wal->group_limit = wal->options.group_bytes < room ? wal->options.group_bytes : (size_t)room;
+	if (wal->group_bytes_max < wal->group_limit)
+		wal->group_bytes_max = wal->group_limit;
 }
 
 static MAY_SUSPEND struct status free_wal(struct task *self, struct wal *wal)
@@ -503,37 +507,11 @@ static MAY_SUSPEND struct status free_wal(struct task *self, struct wal *wal)
 	return status;
 }
 
-struct count_names {
-	bool found;
-};
-
-static void note_segment_name(void *context, const char *name)
-{
-	struct count_names *names = context;
-	uint32_t number;
-	if (wal_segment_number(name, &number))
-		names->found = true;
-}
-
-struct list_call {
-	struct wal *wal;
-	struct count_names names;
-	struct status status;
-};
-
-static void look_for_segments(void *argument)
-{
-	struct list_call *call = argument;
-	call->status = io_list(shard_io(call->wal->shard), call->wal->options.directory, note_segment_name,
-			       &call->names);
-}
-
 static MAY_SUSPEND struct status create_ring(struct task *self, struct wal *wal)
 {
-	struct list_call call = { .wal = wal };
-	call_on_thread_stack(look_for_segments, &call);
-	TRY(call.status);
-	if (call.names.found)
+	struct wal_names names;
+	TRY(wal_segment_list(wal, &names));
+	if (names.count > 0)
 		return status_error(STATUS_INVALID, "%s already holds a log", wal->options.directory);
 	wal_set_segment_bytes(wal, wal->options.segment_bytes);
 	wal->segment_capacity = wal->options.segments_max;
@@ -583,6 +561,7 @@ static MAY_SUSPEND struct status start_ring(struct task *self, struct wal *wal, 
 		TRY(create_ring(self, wal));
 		wal->next_log = flushed_log_number + 1;
 		wal->durable_log = flushed_log_number;
+		wal->applied_log = flushed_log_number;
 		wal->released = flushed_log_number;
 	} else {
 		TRY(wal_recover(self, wal, flushed_log_number, report));

@@ -25,7 +25,8 @@ enum {
 	HEADER_NUMBER = 72,
 	HEADER_GROUP_BYTES_MAX = 76,
 	HEADER_RING_SEGMENTS = 80,
-	HEADER_END = 84,
+	HEADER_GROUP_ALIGNMENT = 84,
+	HEADER_END = 88,
 
 	GROUP_CHECKSUM = 0,
 	GROUP_MAGIC = 8,
@@ -57,6 +58,7 @@ void wal_header_encode(const struct wal_segment_header *header, uint8_t page[WAL
 	bytes_store32(page + HEADER_NUMBER, header->number);
 	bytes_store32(page + HEADER_GROUP_BYTES_MAX, header->group_bytes_max);
 	bytes_store32(page + HEADER_RING_SEGMENTS, header->ring_segments);
+	bytes_store32(page + HEADER_GROUP_ALIGNMENT, header->group_alignment);
 	bytes_store64(page + HEADER_CHECKSUM,
 		      checksum64(page + HEADER_MAGIC, WAL_HEADER_BYTES - HEADER_MAGIC, header_seed));
 }
@@ -82,11 +84,15 @@ enum wal_header_verdict wal_header_decode(const uint8_t page[WAL_HEADER_BYTES],
 	header->number = bytes_load32(page + HEADER_NUMBER);
 	header->group_bytes_max = bytes_load32(page + HEADER_GROUP_BYTES_MAX);
 	header->ring_segments = bytes_load32(page + HEADER_RING_SEGMENTS);
-	bool sane = header->lap > 0 && header->incarnation_lap > 0 && header->incarnation_lap <= header->lap &&
-		    header->cut > 0 && header->segment_bytes >= WAL_SEGMENT_BYTES_MIN &&
+	header->group_alignment = bytes_load32(page + HEADER_GROUP_ALIGNMENT);
+	bool sane = header->lap > 0 && header->incarnation_lap > 0 &&
+		    header->incarnation_lap <= header->lap && header->cut > 0 &&
+		    header->segment_bytes >= WAL_SEGMENT_BYTES_MIN &&
 		    header->segment_bytes % WAL_HEADER_BYTES == 0 &&
 		    header->group_bytes_max <= WAL_GROUP_BYTES_MAX &&
-		    header->group_bytes_max <= header->segment_bytes - WAL_HEADER_BYTES;
+		    header->group_bytes_max <= header->segment_bytes - WAL_HEADER_BYTES &&
+		    (header->group_alignment == WAL_GROUP_ALIGNMENT ||
+		     header->group_alignment == WAL_HEADER_BYTES);
 	return sane ? WAL_HEADER_VALID : WAL_HEADER_DAMAGED;
 }
 

@@ -41,6 +41,7 @@ struct wal_segment_header {
 	uint64_t cut;
 	uint32_t group_bytes_max; /* no group of this lap is longer */
 	uint32_t ring_segments;	  /* how many segments the ring had at least */
+	uint32_t group_alignment; /* a group begins at the next multiple of this behind the one before */
 };
 
 enum wal_header_verdict {
@@ -84,7 +85,8 @@ bool wal_group_peek(const uint8_t *group, uint64_t offset, uint64_t length_max,
 /* Whether the checksum over all `header->length` bytes is right. */
 bool wal_group_verify(const uint8_t *group, const struct wal_group_header *header, uint64_t seed);
 
-/* Writes what stands in front of a payload; returns the payload's place. Room: WAL_COMMIT_HEADER_BYTES_MAX. */
+/* Writes what stands in front of a payload; returns the payload's place. Room: WAL_COMMIT_HEADER_BYTES_MAX.
+ */
 uint8_t *wal_commit_encode(uint8_t *to, uint64_t sequence, uint64_t payload_bytes);
 
 /* Reads one commit; returns the place of the next, NULL if it does not fit before `end`. */

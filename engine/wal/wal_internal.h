@@ -38,10 +38,11 @@ struct wal_segment {
 	uint64_t last_log; /* the highest log number in it this lap, 0: none */
 	bool unsynced;	   /* something written to it is not known to be durable */
 
+	struct wal_segment_header header; /* the one on disk */
+
 	/* During open only. */
 	bool header_valid;
 	bool trimmed; /* holds groups that this replay discards */
-	struct wal_segment_header header;
 };
 
 /* A task in wal_append or wal_sync that waits for a group; on its own stack. */
@@ -91,6 +92,7 @@ struct wal {
 	uint64_t segment_bytes; /* of the ring as it was made; options.segment_bytes is for a new one */
 	size_t group_limit;	/* of a shared group's length */
 	size_t payload_max;
+	size_t group_bytes_max;	  /* of any group's length, with one large commit too */
 	uint32_t group_alignment; /* of group starts: 8, or 4096 where the storage may tear any unit */
 	struct status health;
 	bool closing;
@@ -112,13 +114,14 @@ struct wal {
 	/* Log numbers. */
 	uint64_t next_log;    /* of the next group that is written */
 	uint64_t durable_log; /* everything up to it is synced */
+	uint64_t applied_log; /* everything up to it is applied */
 
 	/* Groups. */
-	struct list queue;	    /* not yet sealed, in order; only the last may take commits */
-	struct list unused;	    /* free shared groups */
+	struct list queue;	     /* not yet sealed, in order; only the last may take commits */
+	struct list unused;	     /* free shared groups */
 	struct wal_group *in_flight; /* sealed, not yet settled */
 	bool single_in_use;
-	struct list joiners; /* first come first */
+	struct list joiners;		 /* first come first */
 	struct wal_waiters sync_waiters; /* everything appended before them is sealed or settled */
 	struct wait_list published;
 	size_t start_predicted;
@@ -155,7 +158,19 @@ void wal_fail(struct wal *wal, struct status cause, const char *what);
 void wal_wake_writer(struct wal *wal);
 void wal_update_gauges(struct wal *wal);
 
+/* Derives what depends on the size of the ring's segments. */
+void wal_set_segment_bytes(struct wal *wal, uint64_t segment_bytes);
+
 /* --- wal_segment.c --- */
+
+/* The segments' files that the directory holds. */
+struct wal_names {
+	uint32_t count;
+	uint32_t number_max; /* of those */
+	bool unfinished;     /* there is a file whose making was cut off */
+};
+
+MUST_CHECK struct status wal_segment_list(const struct wal *wal, struct wal_names *names);
 
 /* DIRECTORY/wal-NUMBER.log or .new */
 void wal_segment_path(const struct wal *wal, uint32_t number, const char *suffix, char path[IO_PATH_MAX]);
@@ -165,7 +180,6 @@ MUST_CHECK struct status wal_segment_allocate(struct wal *wal, uint32_t number, 
 /*
  * Adds one segment to the ring: filled with zeros under another name, headed with the next lap, synced,
  * renamed, the directory synced, put at the end of `ready`. On an error the ring is as before.
- * `buffer_bytes` are written at a time.
  */
 MAY_SUSPEND MUST_CHECK struct status wal_segment_create(struct task *self, struct wal *wal);
 

@@ -34,6 +34,54 @@ void wal_segment_path(const struct wal *wal, uint32_t number, const char *suffix
 	memcpy(path + length, suffix, strlen(suffix) + 1);
 }
 
+/* Whether the name is wal-NUMBER and `suffix`. */
+static bool parse_name(const char *name, const char *suffix, uint32_t *number)
+{
+	if (strncmp(name, "wal-", 4) != 0)
+		return false;
+	*number = 0;
+	for (unsigned digit = 0; digit < NUMBER_DIGITS; digit++) {
+		char c = name[4 + digit];
+		if (c < '0' || c > '9')
+			return false;
+		*number = *number * 10 + (uint32_t)(c - '0');
+	}
+	return strcmp(name + 4 + NUMBER_DIGITS, suffix) == 0;
+}
+
+static void note_name(void *context, const char *name)
+{
+	struct wal_names *names = context;
+	uint32_t number;
+	if (parse_name(name, ".log", &number)) {
+		names->count++;
+		if (number > names->number_max)
+			names->number_max = number;
+	}
+	names->unfinished |= parse_name(name, ".new", &number);
+}
+
+struct list_call {
+	const struct wal *wal;
+	struct wal_names *names;
+	struct status status;
+};
+
+static void list_on_thread_stack(void *argument)
+{
+	struct list_call *call = argument;
+	call->status =
+		io_list(shard_io(call->wal->shard), call->wal->options.directory, note_name, call->names);
+}
+
+struct status wal_segment_list(const struct wal *wal, struct wal_names *names)
+{
+	*names = (struct wal_names) { 0 };
+	struct list_call call = { .wal = wal, .names = names };
+	call_on_thread_stack(list_on_thread_stack, &call);
+	return call.status;
+}
+
 struct status wal_segment_allocate(struct wal *wal, uint32_t number, struct wal_segment **segment)
 {
 	ASSERT(number < wal->segment_capacity);
@@ -62,26 +110,22 @@ struct status wal_file_close(struct task *self, struct io_file *file)
 
 /* Fills the keeper's page. The lap is used up even if the page never gets to the disk: no two headers that
  * might lie there carry the same lap. */
-static uint64_t head_page(struct wal *wal, const struct wal_segment *segment)
+static void head_page(struct wal *wal, struct wal_segment *segment)
 {
-	uint64_t lap = wal->next_lap++;
-	/* A lone marker or one large commit may be longer than a shared group. */
-	size_t single = WAL_GROUP_HEADER_BYTES + WAL_COMMIT_HEADER_BYTES_MAX + wal->payload_max;
-	size_t longest = single > wal->group_limit ? single : wal->group_limit;
-	struct wal_segment_header header = {
+	segment->header = (struct wal_segment_header) {
 		.database_id = { wal->options.database_id[0], wal->options.database_id[1] },
 		.shard = wal->options.shard,
 		.number = segment->number,
 		.segment_bytes = wal->segment_bytes,
-		.lap = lap,
+		.lap = wal->next_lap++,
 		.incarnation_lap = wal->incarnation_lap,
 		.cut = wal->cut,
-		.group_bytes_max = (uint32_t)longest,
-		.ring_segments = wal->segment_count > segment->number ? wal->segment_count :
-									segment->number + 1,
+		.group_bytes_max = (uint32_t)wal->group_bytes_max,
+		.group_alignment = wal->group_alignment,
+		.ring_segments =
+			wal->segment_count > segment->number ? wal->segment_count : segment->number + 1,
 	};
-	wal_header_encode(&header, wal->keeper_page);
-	return lap;
+	wal_header_encode(&segment->header, wal->keeper_page);
 }
 
 static MAY_SUSPEND struct status write_head(struct task *self, struct wal *wal, struct io_file *file)
@@ -97,10 +141,11 @@ static MAY_SUSPEND struct status write_head(struct task *self, struct wal *wal, 
 	return task_io(self, &request);
 }
 
-static void make_ready(struct wal *wal, struct wal_segment *segment, uint64_t lap)
+static void make_ready(struct wal *wal, struct wal_segment *segment)
 {
-	segment->lap = lap;
-	segment->seed = wal_group_seed(wal->options.database_id, wal->options.shard, segment->number, lap);
+	segment->lap = segment->header.lap;
+	segment->seed =
+		wal_group_seed(wal->options.database_id, wal->options.shard, segment->number, segment->lap);
 	segment->position = WAL_HEADER_BYTES;
 	segment->last_log = 0;
 	segment->unsynced = false;
@@ -116,11 +161,11 @@ struct status wal_segment_renew(struct task *self, struct wal *wal)
 	ASSERT(segment->state == WAL_SEGMENT_DIRTY);
 	/* INV-WAL-2 */
 	ASSERT(segment->last_log <= wal->released);
-	uint64_t lap = head_page(wal, segment);
+	head_page(wal, segment);
 	TRY(write_head(self, wal, segment->file));
 	list_remove(&segment->node);
 	wal->counters.laps++;
-	make_ready(wal, segment, lap);
+	make_ready(wal, segment);
 	return status_ok();
 }
 
@@ -204,13 +249,13 @@ struct status wal_segment_create(struct task *self, struct wal *wal)
 	TRY_GOTO(wal_segment_allocate(wal, number, &segment), out);
 	TRY_GOTO(open_new(self, wal, number, &file), out);
 	TRY_GOTO(fill_file(self, wal, file, zeros), out);
-	uint64_t lap = head_page(wal, segment);
+	head_page(wal, segment);
 	TRY_GOTO(write_head(self, wal, file), out);
 	TRY_GOTO(publish_new(self, wal, number), out);
 	segment->file = file;
 	wal->segments[number] = segment;
 	wal->segment_count++;
-	make_ready(wal, segment, lap);
+	make_ready(wal, segment);
 	segment = NULL;
 	file = NULL;
 out:

@@ -95,6 +95,7 @@ static void settle_applied(struct wal *wal, struct wal_group *group)
 {
 	struct apply_call call = { .wal = wal, .group = group };
 	call_on_thread_stack(apply_commits, &call);
+	wal->applied_log = group->first_log + group->count - 1;
 	wal->counters.commits += group->count;
 	wal->counters.groups++;
 	finish_waiters(&group->waiters, status_ok());
