@@ -1,27 +1,45 @@
-# Tests that cross modules link the whole tree. Tests over the source text itself link none of it: they run
-# when nothing else builds.
+# Tests that cross modules link the whole tree, and what else lies in tests/ as the library `test_support`. Tests
+# over the source text itself link none of it: they run when nothing else builds.
 
 set(text_tests arrows_test tidy_test)
-file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*_test.c)
+set(text_sources ${CMAKE_SOURCE_DIR}/tests/source_tree.c)
+file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*_test.c)
+file(GLOB_RECURSE support CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*.c)
+list(FILTER support EXCLUDE REGEX "_(test|fuzz)\\.c$")
+list(REMOVE_ITEM support ${text_sources})
+set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${tests} ${support} ${text_sources})
+
+set(whole_tree layer_database)
+if(TARGET harness)
+  set(whole_tree harness)
+endif()
+if(support AND CASCADE_TESTS)
+  add_library(test_support STATIC ${support})
+  target_include_directories(test_support PUBLIC ${CMAKE_SOURCE_DIR}/tests)
+  target_link_libraries(test_support PUBLIC ${whole_tree} PkgConfig::CMOCKA)
+  set(whole_tree test_support)
+endif()
+
 foreach(test ${tests})
   get_filename_component(name ${test} NAME_WE)
   if(name IN_LIST text_tests)
     cascade_test(${test})
     if(TARGET ${name})
-      target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/source_tree.c)
+      target_sources(${name} PRIVATE ${text_sources})
       target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/engine)
       target_compile_definitions(${name} PRIVATE CASCADE_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                                                  CASCADE_SOURCES_LIST="${CMAKE_BINARY_DIR}/sources.txt")
     endif()
-  elseif(TARGET harness)
-    cascade_test(${test} harness)
   else()
-    cascade_test(${test} layer_database)
+    cascade_test(${test} ${whole_tree})
+    if(TARGET ${name} AND TARGET cascade)
+      add_dependencies(${name} cascade) # tests of the command line run ./cascade
+    endif()
   endif()
 endforeach()
-set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${CMAKE_SOURCE_DIR}/tests/source_tree.c)
 
 get_property(all GLOBAL PROPERTY CASCADE_SOURCES)
+list(REMOVE_DUPLICATES all)
 list(JOIN all "\n" all)
 file(WRITE ${CMAKE_BINARY_DIR}/sources.txt "${all}\n")
 

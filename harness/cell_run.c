@@ -10,11 +10,11 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/units.h"
 #include "harness/channel.h"
 #include "harness/folder.h"
 #include "harness/generator.h"
 #include "harness/record.h"
-#include "base/units.h"
 
 enum { KEY_SAMPLES = 1000 };
 
@@ -265,10 +265,10 @@ static void run_cell(struct cell_state *state)
 	const struct workload *workload = &state->job->cell->workload;
 	if (workload->verify) {
 		/* The verifier knows what was written only if it saw all of it. */
-		struct status status = folder_is_empty(state->job->database)
-					       ? verifier_create(workload, &state->verifier)
-					       : status_error(STATUS_INVALID, "%s is not empty",
-							      state->job->database);
+		struct status status =
+			folder_is_empty(state->job->database)
+				? verifier_create(workload, &state->verifier)
+				: status_error(STATUS_INVALID, "%s is not empty", state->job->database);
 		if (!status_is_ok(status)) {
 			send_failure(state, "values cannot be verified", status);
 			return;

@@ -6,8 +6,8 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/random.h"
-#include "harness/allocate.h"
 #include "base/units.h"
+#include "harness/allocate.h"
 #include "harness/workload_check.h"
 #include "harness/workload_edit.h"
 #include "harness/workload_keys.h"
@@ -55,7 +55,8 @@ static void put_described(void *opaque, const char *name, const char *value)
 	struct yaml_item *item = yaml_get_item(node, rest);
 	if (item != NULL && item->value->kind != YAML_SCALAR)
 		return; /* a value and a mapping cannot share a name */
-	struct yaml_node *scalar = yaml_scalar(arena, arena_string(arena, value, strlen(value)), default_place);
+	struct yaml_node *scalar =
+		yaml_scalar(arena, arena_string(arena, value, strlen(value)), default_place);
 	scalar->quoted = true;
 	yaml_put(arena, node, arena_string(arena, rest, strlen(rest)), default_place, scalar);
 }
@@ -147,8 +148,8 @@ static struct status check_fit(const struct cell *cell, const struct yaml_node *
 		if (phase_uses(&workload->phases[i], OPERATION_SCAN) &&
 		    (cell->driver->capabilities & DRIVER_SCANS) == 0)
 			return problem_at(problem, STATUS_INVALID,
-					  yaml_get(yaml_get(phases->items[i].value, "mix"), "scan")->place, key,
-					  "the engine '%s' cannot scan, expected 0", cell->driver->name);
+					  yaml_get(yaml_get(phases->items[i].value, "mix"), "scan")->place,
+					  key, "the engine '%s' cannot scan, expected 0", cell->driver->name);
 	}
 	if (strcmp(workload->engine_path, "auto") == 0 && needs_records(&workload->phases[0]))
 		return problem_at(problem, STATUS_INVALID, phases->items[0].value->place, "phases.0.kind",
@@ -259,7 +260,8 @@ static struct status vary_tree(struct arena *arena, struct yaml_node *root, cons
 		const struct yaml_node *value = to->items[index / below % to->count].value;
 		TRY(check_vary_path(set, i, problem));
 		TRY(workload_put(arena, root, set->text, value->place, value, problem));
-		variations[i] = (struct variation) { .path = set->text, .value = yaml_text(arena, value, true) };
+		variations[i] =
+			(struct variation) { .path = set->text, .value = yaml_text(arena, value, true) };
 	}
 	cell->variations = variations;
 	cell->variation_count = vary->count;
@@ -298,6 +300,22 @@ static struct status check_different(const struct experiment *experiment, const 
 	return status_ok();
 }
 
+/* The start of the configuration's hash; of the workload's as well if that is what differs. */
+static void tag_cell(const struct experiment *experiment, struct cell *cell)
+{
+	bool shared = false;
+	for (size_t i = 0; i < experiment->cell_count; i++) {
+		const struct cell *other = &experiment->cells[i];
+		shared = shared ||
+			 (other != cell && strcmp(other->configuration_hash, cell->configuration_hash) == 0);
+	}
+	int length =
+		snprintf(cell->tag, sizeof(cell->tag), "%.*s", HASH_SHORT_DIGITS, cell->configuration_hash);
+	if (shared)
+		(void)snprintf(cell->tag + length, sizeof(cell->tag) - (size_t)length, "-%.*s",
+			       HASH_SHORT_DIGITS, cell->workload_hash);
+}
+
 static struct status make_cells(struct experiment *experiment, const struct yaml_node *root,
 				const struct yaml_node *vary, struct problem *problem)
 {
@@ -314,6 +332,8 @@ static struct status make_cells(struct experiment *experiment, const struct yaml
 		TRY(make_cell(arena, copy, experiment->name, cell, problem));
 		experiment->name = cell->workload.name;
 	}
+	for (size_t i = 0; i < experiment->cell_count; i++)
+		tag_cell(experiment, &experiment->cells[i]);
 	return vary != NULL ? check_different(experiment, vary, problem) : status_ok();
 }
 
@@ -327,8 +347,8 @@ static void order_runs(struct experiment *experiment)
 {
 	size_t cells = experiment->cell_count;
 	experiment->run_count = cells * experiment->repeats;
-	experiment->runs = arena_zeroed(&experiment->arena,
-					experiment->run_count * sizeof(*experiment->runs));
+	experiment->runs =
+		arena_zeroed(&experiment->arena, experiment->run_count * sizeof(*experiment->runs));
 	struct random random = random_stream(experiment->cells[0].workload.seed ^ 0x6f72646572ull);
 	for (uint32_t repetition = 0; repetition < experiment->repeats; repetition++) {
 		struct cell_run *block = &experiment->runs[repetition * cells];

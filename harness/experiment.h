@@ -25,8 +25,10 @@ struct cell {
 	const struct variation *variations;
 	size_t variation_count;
 	const char *label; /* "memtable.kind=btree", or the engine's name if nothing varies */
-	char configuration_hash[HASH_TEXT_BYTES]; /* XXH3-64 of the engine's options in effect, and clients_as */
+	char configuration_hash[HASH_TEXT_BYTES]; /* XXH3-64 of the engine's options in effect, and clients_as
+						   */
 	char workload_hash[HASH_TEXT_BYTES];	  /* of the workload and its phases, without the engine */
+	char tag[2 * HASH_SHORT_DIGITS + 2];	  /* tells it from the others in names of files */
 	const struct yaml_node *engine;		  /* kind and all options in effect, nested */
 	const char *resolved;			  /* every key, as a workload file of its own */
 	bool threads_instead;			  /* tasks were asked for, and the engine has none */
@@ -47,7 +49,7 @@ struct experiment {
 	uint32_t repeats;
 	struct cell_run *runs; /* cells x repeats, in order: blocks of all cells, each block shuffled */
 	size_t run_count;
-	const char *resolved;	    /* the file with its defaults, --set and vary included: loadable again */
+	const char *resolved;	    /* the file with its defaults, --set and vary: loadable again */
 	char hash[HASH_TEXT_BYTES]; /* of `resolved`: names the run's folder */
 };
 

@@ -19,6 +19,7 @@
 #ifndef CASCADE_HARNESS_GENERATOR_H
 #define CASCADE_HARNESS_GENERATOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -62,6 +63,7 @@ double zeta(uint64_t n, double theta);
 struct zipf_gray {
 	uint64_t n;
 	double theta, alpha, zeta_n, eta, second; /* second: 1 + 0.5^theta */
+	bool alpha_is_100;			  /* theta 0.99: a power that needs no logarithm */
 };
 
 void zipf_gray_init(struct zipf_gray *zipf, uint64_t n, double theta, double zeta_n);
@@ -72,6 +74,7 @@ uint64_t zipf_gray_rank(const struct zipf_gray *zipf, double u);
 struct zipf_exact {
 	uint64_t n;
 	double theta, integral_first, integral_last, shortcut;
+	bool alpha_is_100;
 };
 
 void zipf_exact_init(struct zipf_exact *zipf, uint64_t n, double theta);

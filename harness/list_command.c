@@ -72,9 +72,9 @@ static void print_component_options(const cascade_component_info *component)
 {
 	static const char *const headers[] = { "option", "type", "default", "from", "to", "help" };
 	struct text_table table;
-	(void)printf("\n%s %s: %s\n", component->kind, component->name, component->summary);
 	if (component->option_count == 0)
 		return;
+	(void)printf("\noptions of %s %s\n", component->kind, component->name);
 	text_table_init(&table, headers, 6);
 	for (size_t i = 0; i < component->option_count; i++) {
 		const cascade_component_option *option = &component->options[i];
@@ -187,8 +187,9 @@ static void print_text(const char *asked)
 	if (asked != NULL && is_asked(asked, "workload"))
 		print_workload_keys();
 	if (asked == NULL)
-		(void)printf("\n'cascade list KIND' shows options; 'cascade list options' those of the engine "
-			     "as a whole,\n'cascade list workload' the keys of workload files.\n");
+		(void)printf(
+			"\n'cascade list KIND' shows options; 'cascade list options' those of the engine "
+			"as a whole,\n'cascade list workload' the keys of workload files.\n");
 }
 
 /* --- JSON --- */
@@ -263,7 +264,8 @@ static void write_workload_keys(struct json_writer *json)
 		const struct workload_key *key = &workload_keys[i];
 		const char *section = section_path(key->section);
 		char name[128];
-		(void)snprintf(name, sizeof(name), "%s%s%s", section, section[0] != '\0' ? "." : "", key->name);
+		(void)snprintf(name, sizeof(name), "%s%s%s", section, section[0] != '\0' ? "." : "",
+			       key->name);
 		json_object_begin(json, NULL);
 		json_text(json, "name", name);
 		json_text(json, "type", workload_key_type_text(key->type));
@@ -343,7 +345,8 @@ int list_command(int argc, char **argv)
 			(void)fputs(help_text, stdout);
 			return finish_output(EXIT_DONE);
 		} else {
-			(void)fprintf(stderr, "cascade list: unknown option '%s', expected --json or --help\n",
+			(void)fprintf(stderr,
+				      "cascade list: unknown option '%s', expected --json or --help\n",
 				      argv[optind - 1]);
 			return EXIT_BAD_INPUT;
 		}

@@ -29,6 +29,9 @@ struct phase_context {
 			 uint64_t total);
 	void *progress_context;
 	const volatile int *stop; /* not 0: end the phase early (Ctrl-C) */
+	/* A file or directory on the device whose requests are counted when the driver does not count its own;
+	 * NULL: unknown then. */
+	const char *data_path;
 };
 
 struct phase_result {

@@ -52,8 +52,8 @@ static void follow_rate(struct progress *progress, uint64_t operations, uint64_t
 	if (elapsed < RATE_INTERVAL_NS)
 		return;
 	/* The count starts anew when the warm-up ends. */
-	uint64_t done = operations >= progress->last_operations ? operations - progress->last_operations
-								: operations;
+	uint64_t done =
+		operations >= progress->last_operations ? operations - progress->last_operations : operations;
 	double rate = (double)done * 1e9 / (double)elapsed;
 	progress->rate = progress->rate == 0 ? rate : progress->rate + (rate - progress->rate) / 3;
 	progress->last_ns = now_ns;
@@ -71,12 +71,21 @@ static void describe(const struct progress *progress, double seconds, uint64_t o
 		seconds_left = (double)phase->duration_ns * 1e-9 - seconds;
 	else if (total > operations && progress->rate > 0)
 		seconds_left = (double)(total - operations) / progress->rate;
-	int used = snprintf(text, size, "%s ops/s", units_print_count((uint64_t)progress->rate, rate));
+	if (phase->warmup_ns > 0 && seconds <= 0) {
+		(void)snprintf(text, size, "warming up");
+		return;
+	}
+	int used = 0;
+	text[0] = '\0';
+	if (progress->rate > 0)
+		used = snprintf(text, size, "%s ops/s, ", units_print_count((uint64_t)progress->rate, rate));
 	if (share >= 1)
-		(void)snprintf(text + used, size - (size_t)used, ", finishing");
+		(void)snprintf(text + used, size - (size_t)used, "finishing");
 	else if (seconds_left >= 0)
-		(void)snprintf(text + used, size - (size_t)used, ", %s left",
+		(void)snprintf(text + used, size - (size_t)used, "%s left",
 			       units_print_time(seconds_left, left));
+	else if (used >= 2)
+		text[used - 2] = '\0';
 }
 
 static int terminal_columns(FILE *file)
@@ -104,8 +113,8 @@ static void draw_bar(struct progress *progress, double share, const char *text)
 	progress->drawn = true;
 }
 
-void progress_update(struct progress *progress, const struct phase *phase, double seconds, uint64_t operations,
-		     uint64_t total, uint64_t now_ns)
+void progress_update(struct progress *progress, const struct phase *phase, double seconds,
+		     uint64_t operations, uint64_t total, uint64_t now_ns)
 {
 	char text[TEXT_BYTES];
 	if (progress->quiet)

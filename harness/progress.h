@@ -30,8 +30,8 @@ void progress_init(struct progress *progress, FILE *file, bool quiet);
 void progress_begin(struct progress *progress, uint32_t run, uint32_t runs, const char *label);
 
 /* `now_ns`: clock_now_ns. `total`: operations of the whole phase, 0 if it ends by time. */
-void progress_update(struct progress *progress, const struct phase *phase, double seconds, uint64_t operations,
-		     uint64_t total, uint64_t now_ns);
+void progress_update(struct progress *progress, const struct phase *phase, double seconds,
+		     uint64_t operations, uint64_t total, uint64_t now_ns);
 
 /* The phase has ended. */
 void progress_phase_done(struct progress *progress, const struct phase *phase, double ops_s);

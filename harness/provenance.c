@@ -67,9 +67,10 @@ static bool run_program(const char *const *arguments, char *buffer, size_t size)
 	if (pipe2(ends, O_CLOEXEC) != 0)
 		return false;
 	bool prepared = posix_spawn_file_actions_init(&actions) == 0;
-	bool good = prepared && posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO) == 0 &&
-		    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0) == 0 &&
-		    posix_spawnp(&child, arguments[0], &actions, NULL, (char *const *)arguments, environ) == 0;
+	bool good =
+		prepared && posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO) == 0 &&
+		posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0) == 0 &&
+		posix_spawnp(&child, arguments[0], &actions, NULL, (char *const *)arguments, environ) == 0;
 	(void)close(ends[1]);
 	if (prepared)
 		(void)posix_spawn_file_actions_destroy(&actions);
@@ -93,8 +94,8 @@ static void write_source(struct json_writer *json)
 	char *slash = strrchr(path, '/');
 	if (slash != NULL)
 		*slash = '\0';
-	const char *const arguments[] = { "git",      "-C",	   path,  "describe", "--always",
-					  "--dirty", "--abbrev=40", "--exclude", "*",	      NULL };
+	const char *const arguments[] = { "git",     "-C",	    path,	 "describe", "--always",
+					  "--dirty", "--abbrev=40", "--exclude", "*",	     NULL };
 	bool found = slash != NULL && run_program(arguments, commit, sizeof(commit));
 	json_text(json, "commit", found ? commit : NULL);
 }
@@ -123,7 +124,8 @@ static void write_build(struct json_writer *json)
 	json_object_begin(json, "libraries");
 	char xxhash[32];
 	unsigned version = XXH_versionNumber();
-	(void)snprintf(xxhash, sizeof(xxhash), "%u.%u.%u", version / 10000, version / 100 % 100, version % 100);
+	(void)snprintf(xxhash, sizeof(xxhash), "%u.%u.%u", version / 10000, version / 100 % 100,
+		       version % 100);
 	json_text(json, "glibc", gnu_get_libc_version());
 	json_text(json, "jemalloc", jemalloc_version());
 	json_text(json, "zstd", ZSTD_versionString());
@@ -140,13 +142,15 @@ static void write_build(struct json_writer *json)
 static void write_machine(struct json_writer *json)
 {
 	char model[TEXT_BYTES];
-	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE), cores = sysconf(_SC_NPROCESSORS_ONLN);
+	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE),
+	     cores = sysconf(_SC_NPROCESSORS_ONLN);
 	bool known = system_file_line("/proc/cpuinfo", "model name", model, sizeof(model)) ||
 		     system_file_line("/proc/cpuinfo", "CPU implementer", model, sizeof(model));
 	json_object_begin(json, "machine");
 	json_text(json, "cpu_model", known ? model : NULL);
 	json_known(json, "cores_online", cores > 0 ? (uint64_t)cores : UINT64_MAX);
-	json_known(json, "memory_bytes", pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX);
+	json_known(json, "memory_bytes",
+		   pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : UINT64_MAX);
 	write_file_text(json, "cpu_governor", "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
 	write_file_text(json, "transparent_hugepages", "/sys/kernel/mm/transparent_hugepage/enabled");
 	write_file_text(json, "aslr", "/proc/sys/kernel/randomize_va_space");
@@ -181,7 +185,8 @@ static void unescape(char *text)
 {
 	char *to = text;
 	for (const char *from = text; *from != '\0'; to++) {
-		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] != '\0' && from[3] != '\0') {
+		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] != '\0' &&
+		    from[3] != '\0') {
 			*to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
 			from += 4;
 		} else {
@@ -242,8 +247,10 @@ static void write_device(struct json_writer *json, dev_t device)
 			*slash = '\0';
 		json_text(json, "name", strrchr(folder, '/') != NULL ? strrchr(folder, '/') + 1 : folder);
 		static const char *const names[][2] = {
-			{ "model", "device/model" },	      { "scheduler", "queue/scheduler" },
-			{ "rotational", "queue/rotational" }, { "write_cache", "queue/write_cache" },
+			{ "model", "device/model" },
+			{ "scheduler", "queue/scheduler" },
+			{ "rotational", "queue/rotational" },
+			{ "write_cache", "queue/write_cache" },
 			{ "logical_block_size", "queue/logical_block_size" },
 			{ "nr_requests", "queue/nr_requests" },
 		};

@@ -4,14 +4,13 @@
 #include <math.h>
 #include <string.h>
 
-#include "harness/allocate.h"
 #include "harness/json_writer.h"
 
-enum { COUNTER_ARENA_CHUNK = 1 << 15 };
-
 static const char *const distribution_names[] = {
-	[DISTRIBUTION_UNIFORM] = "uniform",	  [DISTRIBUTION_ZIPFIAN] = "zipfian",
-	[DISTRIBUTION_ZIPFIAN_EXACT] = "zipfian_exact", [DISTRIBUTION_LATEST] = "latest",
+	[DISTRIBUTION_UNIFORM] = "uniform",
+	[DISTRIBUTION_ZIPFIAN] = "zipfian",
+	[DISTRIBUTION_ZIPFIAN_EXACT] = "zipfian_exact",
+	[DISTRIBUTION_LATEST] = "latest",
 	[DISTRIBUTION_SEQUENTIAL] = "sequential",
 };
 
@@ -92,9 +91,8 @@ void record_summarize(const struct record *record, struct phase_summary *summary
 const char *record_hgrm_name(const struct record *record, enum operation_kind kind,
 			     char buffer[static HGRM_NAME_BYTES])
 {
-	(void)snprintf(buffer, HGRM_NAME_BYTES, "%.*s.%s.%s.service.r%u.ns.hgrm", HASH_SHORT_DIGITS,
-		       record->cell->configuration_hash, record->phase->name, operation_names[kind],
-		       record->repetition);
+	(void)snprintf(buffer, HGRM_NAME_BYTES, "%s.%s.%s.service.r%u.ns.hgrm", record->cell->tag,
+		       record->phase->name, operation_names[kind], record->repetition);
 	return buffer;
 }
 
@@ -227,45 +225,13 @@ static void write_resources(struct json_writer *json, const struct record *recor
 	json_object_end(json);
 }
 
-/*
- * "level.1.tables" becomes {level: {1: {tables: ...}}}. Where one counter's name goes on from another's
- * ("wal" and "wal.bytes"), the longer one keeps its dots.
- */
-static void put_counter(struct arena *arena, struct yaml_node *root, const struct driver_counter *counter)
-{
-	static const struct place nowhere = { .origin = "", .line = 0 };
-	struct yaml_node *node = root;
-	const char *rest = counter->name;
-	for (const char *dot = strchr(rest, '.'); dot != NULL; dot = strchr(rest, '.')) {
-		char *step = arena_string(arena, rest, (size_t)(dot - rest));
-		struct yaml_node *child = yaml_get(node, step);
-		if (child == NULL) {
-			child = yaml_collection(arena, YAML_MAPPING, nowhere);
-			yaml_put(arena, node, step, nowhere, child);
-		}
-		if (child->kind != YAML_MAPPING)
-			break;
-		node = child;
-		rest = dot + 1;
-	}
-	struct yaml_node *earlier = yaml_get(node, rest);
-	struct yaml_node *value = yaml_scalar(arena, arena_format(arena, "%" PRIu64, counter->value), nowhere);
-	if (earlier != NULL && earlier->kind == YAML_MAPPING) {
-		node = earlier;
-		rest = "total";
-	}
-	yaml_put(arena, node, rest, nowhere, value);
-}
-
+/* Names keep their dots: "reads" and "reads.found" cannot both be had by nesting. */
 static void write_counters(struct json_writer *json, const struct phase_result *result)
 {
-	struct arena arena;
-	arena_init(&arena, COUNTER_ARENA_CHUNK);
-	struct yaml_node *root = yaml_collection(&arena, YAML_MAPPING, (struct place) { .origin = "" });
+	json_object_begin(json, "counters");
 	for (size_t i = 0; i < result->counter_count; i++)
-		put_counter(&arena, root, &result->counters[i]);
-	json_yaml(json, "counters", root);
-	arena_free(&arena);
+		json_count(json, result->counters[i].name, result->counters[i].value);
+	json_object_end(json);
 }
 
 static void write_checks(struct json_writer *json, const struct record *record)

@@ -12,20 +12,21 @@
  *	latency {OP: {service: {count, mean_ns, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns, hgrm}}},
  *	cpu {seconds, us_per_op}, device {read_bytes, write_bytes, reads, writes, reads_per_op},
  *	amplification {write, space}, memory {rss_peak_bytes, budget_bytes}, user {bytes_written,
- *	bytes_stored}, counters {nested by dots},
+ *	bytes_stored}, counters {NAME: number, as the engine names them: "reads.found"},
  *	realised {top1_share, top1pct_share, top10pct_share}, verify {checked, mismatches},
  *	validity {verdict: valid | suspect | invalid, reasons [text...]}.
  *	OP = read, update, insert, scan, rmw, delete; only those that happened are there. What was not
  *	measured is null or absent, never 0.
  *
- * summary.csv		The same numbers, one row for each phase and operation; columns in SUMMARY_COLUMNS.
+ * summary.csv		The same numbers, one row for each phase and operation: SUMMARY_COLUMNS.
  *
- * timeline.csv		One row for each second of each phase; columns in TIMELINE_COLUMNS. `operations` are those
- *			that ended in that second; cpu_seconds and bytes were spent in it.
+ * timeline.csv		One row for each second of each phase; columns in TIMELINE_COLUMNS. `operations` are
+ *those that ended in that second; cpu_seconds and bytes were spent in it.
  *
- * LABEL.PHASE.OP.service.rREPETITION.ns.hgrm	The histogram of one operation (HdrHistogram's percentile
- *			text, nanoseconds); LABEL is the first eight digits of configuration.hash. The record's
- *			latency.OP.service.hgrm names it.
+ * TAG.PHASE.OP.service.rREPETITION.ns.hgrm	The histogram of one operation (HdrHistogram's percentile
+ *			text, nanoseconds), named by the record's latency.OP.service.hgrm. TAG is the
+ *			start of configuration.hash, and of workload.hash too where configurations
+ *			differ in the workload alone.
  */
 #ifndef CASCADE_HARNESS_RECORD_H
 #define CASCADE_HARNESS_RECORD_H
@@ -44,7 +45,7 @@ enum { RECORD_SCHEMA_VERSION = 1, HGRM_NAME_BYTES = 160 };
 	"space_amplification,rss_peak_bytes,verdict,operation,count,mean_ns,p50_ns,p90_ns,p99_ns,"        \
 	"p999_ns,p9999_ns,max_ns"
 
-#define TIMELINE_COLUMNS                                                                               \
+#define TIMELINE_COLUMNS                                                                                \
 	"configuration,label,repetition,phase,t_s,operations,p50_ns,p99_ns,p999_ns,max_ns,cpu_seconds," \
 	"rss_bytes,read_bytes,write_bytes"
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -90,7 +91,8 @@ static struct status make_folder(struct results *results, const char *out,
 	if (error != 0)
 		return write_problem(parent, "", error, problem);
 	for (int i = 1; i <= SAME_SECOND_MAX; i++) {
-		int length = snprintf(run, sizeof(run), "%s-%.*s", stamp, HASH_SHORT_DIGITS, experiment->hash);
+		int length =
+			snprintf(run, sizeof(run), "%s-%.*s", stamp, HASH_SHORT_DIGITS, experiment->hash);
 		if (i > 1)
 			(void)snprintf(run + length, sizeof(run) - (size_t)length, "-%d", i);
 		(void)snprintf(path, sizeof(path), "%s/%s", parent, run);
@@ -131,9 +133,7 @@ static struct status write_configurations(struct results *results, const struct 
 	for (size_t i = 0; i < experiment->cell_count && experiment->cell_count > 1; i++) {
 		const struct cell *cell = &experiment->cells[i];
 		char name[80];
-		/* Cells may differ in the workload alone. */
-		(void)snprintf(name, sizeof(name), "config.%.*s.%.*s.resolved.yaml", HASH_SHORT_DIGITS,
-			       cell->configuration_hash, HASH_SHORT_DIGITS, cell->workload_hash);
+		(void)snprintf(name, sizeof(name), "config.%s.resolved.yaml", cell->tag);
 		TRY(results_write(results, name, cell->resolved, strlen(cell->resolved), problem));
 	}
 	return status_ok();

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -36,15 +37,15 @@ struct execution {
 	struct results results;
 	struct progress progress;
 	struct run_table table;
-	bool failed;	   /* a run or a check */
-	bool write_failed; /* results cannot be written any more */
+	bool failed;		   /* a run or a check */
+	bool write_failed;	   /* results cannot be written any more */
 	char notice[NOTICE_BYTES]; /* the last one printed: every process sends the same */
 	/* of the process under way */
 	const struct cell_run *run;
 	const struct cell *cell;
 	uint32_t run_order;
 	pid_t child;
-	bool ended; /* its last message has come */
+	bool ended;    /* its last message has come */
 	int forwarded; /* interrupts that it was told of */
 };
 
@@ -67,7 +68,8 @@ static void say_failure(struct execution *execution, const char *text)
 	execution->failed = true;
 	if (execution->experiment->run_count > 1)
 		say(execution, "run %u of %zu (%s, repetition %u): %s", execution->run_order,
-		    execution->experiment->run_count, execution->cell->label, execution->run->repetition, text);
+		    execution->experiment->run_count, execution->cell->label, execution->run->repetition,
+		    text);
 	else
 		say(execution, "%s", text);
 }
@@ -227,9 +229,7 @@ static void database_path(const struct execution *execution, char path[static PA
 	else if (execution->experiment->run_count == 1)
 		(void)snprintf(path, PATH_BYTES, "%s", given);
 	else
-		(void)snprintf(path, PATH_BYTES, "%s/%.*s-%.*s-r%u", given, HASH_SHORT_DIGITS,
-			       cell->configuration_hash, HASH_SHORT_DIGITS, cell->workload_hash,
-			       execution->run->repetition);
+		(void)snprintf(path, PATH_BYTES, "%s/%s-r%u", given, cell->tag, execution->run->repetition);
 }
 
 static void run_one(struct execution *execution)
@@ -338,6 +338,25 @@ static void catch_signals(const struct sigaction *action, struct sigaction *inte
 	(void)sigaction(SIGTERM, action, terminate);
 }
 
+/* A path that cannot be used is a mistake in the file, found before anything is run. */
+static bool make_given_paths(struct execution *execution)
+{
+	for (size_t i = 0; i < execution->experiment->cell_count; i++) {
+		const struct cell *cell = &execution->experiment->cells[i];
+		const char *path = cell->workload.engine_path;
+		int error = strcmp(path, "auto") != 0 ? folder_make(path) : 0;
+		struct problem problem;
+		if (error == 0)
+			continue;
+		(void)problem_at(&problem, STATUS_INVALID, yaml_get(cell->engine, "path")->place,
+				 "engine.path", "'%s' cannot be made: %s, expected a directory or auto", path,
+				 strerror(error));
+		(void)fprintf(stderr, "%s\n", problem.text);
+		return false;
+	}
+	return true;
+}
+
 int run_experiment(const struct experiment *experiment, const struct run_options *options, bool *interrupted)
 {
 	struct execution execution = { .experiment = experiment, .options = options };
@@ -347,6 +366,8 @@ int run_experiment(const struct experiment *experiment, const struct run_options
 	(void)sigemptyset(&action.sa_mask);
 	progress_init(&execution.progress, stderr, options->quiet);
 	run_table_init(&execution.table);
+	if (!make_given_paths(&execution))
+		return EXIT_BAD_INPUT;
 	struct status status = results_create(&execution.results, options->out, experiment, &problem);
 	if (!status_is_ok(status)) {
 		say(&execution, "%s", problem.text);

@@ -3,15 +3,16 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "base/units.h"
 #include "harness/allocate.h"
 #include "harness/commands.h"
 #include "harness/run.h"
-#include "base/units.h"
 #include "harness/workload_keys.h"
 
 static const char help_text[] =
 	"usage: cascade run FILE.yaml... [options]\n\n"
-	"Runs workload files and leaves DIR/NAME/UTC-HASH/ behind (and a link DIR/NAME/latest): record.jsonl,\n"
+	"Runs workload files and leaves DIR/NAME/UTC-HASH/ behind (and a link DIR/NAME/latest): "
+	"record.jsonl,\n"
 	"summary.csv, timeline.csv, *.hgrm, config.resolved.yaml, provenance.json, plots/.\n\n"
 	"options:\n"
 	"  --set PATH=VALUE  change a key of the file: engine.memtable.size=32MiB, phases.run.clients=8;\n"
@@ -43,8 +44,8 @@ static int take_repeats(struct arguments *arguments, const char *text)
 	const struct workload_key *key = workload_key_find("", "repeats");
 	if (!status_is_ok(units_parse_count(text, &count)) || (double)count < key->minimum ||
 	    (double)count > key->maximum) {
-		(void)snprintf(message, sizeof(message), "--repeats: '%.64s' is out of range, expected %s", text,
-			       workload_key_expects(key, expects, sizeof(expects)));
+		(void)snprintf(message, sizeof(message), "--repeats: '%.64s' is out of range, expected %s",
+			       text, workload_key_expects(key, expects, sizeof(expects)));
 		return complain(message);
 	}
 	(void)snprintf(arguments->repeats, sizeof(arguments->repeats), "repeats=%llu",
@@ -56,9 +57,12 @@ static int take_repeats(struct arguments *arguments, const char *text)
 static int parse(int argc, char **argv, struct arguments *arguments, bool *help)
 {
 	static const struct option options[] = {
-		{ "set", required_argument, NULL, 's' },     { "repeats", required_argument, NULL, 'r' },
-		{ "out", required_argument, NULL, 'o' },     { "quiet", no_argument, NULL, 'q' },
-		{ "no-plot", no_argument, NULL, 'n' },	     { "help", no_argument, NULL, 'h' },
+		{ "set", required_argument, NULL, 's' },
+		{ "repeats", required_argument, NULL, 'r' },
+		{ "out", required_argument, NULL, 'o' },
+		{ "quiet", no_argument, NULL, 'q' },
+		{ "no-plot", no_argument, NULL, 'n' },
+		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	char message[256];
@@ -88,7 +92,8 @@ static int parse(int argc, char **argv, struct arguments *arguments, bool *help)
 			*help = true;
 			return EXIT_DONE;
 		default:
-			(void)snprintf(message, sizeof(message), "%s '%s' (cascade run --help lists the options)",
+			(void)snprintf(message, sizeof(message),
+				       "%s '%s' (cascade run --help lists the options)",
 				       option == ':' ? "no value for" : "unknown option", argv[optind - 1]);
 			return complain(message);
 		}

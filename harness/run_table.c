@@ -5,9 +5,9 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "base/units.h"
 #include "harness/allocate.h"
 #include "harness/text_table.h"
-#include "base/units.h"
 
 /* A percentile is printed if at least this many operations lie beyond it. */
 enum { BEYOND_MIN = 100 };
@@ -176,10 +176,12 @@ static void print_verdicts(const struct run_table *table, FILE *file)
 		invalid += table->rows[i].summary.verdict == 2;
 	}
 	if (invalid > 0)
-		(void)fprintf(file, "invalid: %zu of %zu phases (validity.reasons in record.jsonl says why)\n",
+		(void)fprintf(file,
+			      "invalid: %zu of %zu phases (validity.reasons in record.jsonl says why)\n",
 			      invalid, table->count);
 	if (suspect > 0)
-		(void)fprintf(file, "suspect: %zu of %zu phases (validity.reasons in record.jsonl says why)\n",
+		(void)fprintf(file,
+			      "suspect: %zu of %zu phases (validity.reasons in record.jsonl says why)\n",
 			      suspect, table->count);
 }
 
@@ -194,8 +196,9 @@ static bool has_rows(const struct run_table *table, uint32_t cell, uint32_t phas
 
 void run_table_print(const struct run_table *table, const struct experiment *experiment, FILE *file)
 {
-	static const char *const headers[] = { "configuration", "phase",   "ops/s",  "operation", "p50 us",	"p99 us",
-					       "p99.9 us",	"max us", "CPU us/op", "reads/op", "peak MiB" };
+	static const char *const headers[] = { "configuration", "phase",    "ops/s",	"operation",
+					       "p50 us",	"p99 us",   "p99.9 us", "max us",
+					       "CPU us/op",	"reads/op", "peak MiB" };
 	size_t columns = sizeof(headers) / sizeof(headers[0]);
 	bool labels = experiment->cell_count > 1;
 	struct text_table text;

@@ -8,16 +8,16 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/units.h"
 #include "harness/build_info.h"
 #include "harness/system_file.h"
-#include "base/units.h"
 
 /* Below these a phase says little: rates of a fraction of a second, percentiles of a few operations. */
-#define SECONDS_MIN	  1.0
-#define RUN_SECONDS_MIN	  5.0
-#define OPERATIONS_MIN	  10000
-#define OTHERS_SHARE_MAX  0.10
-#define STEAL_SHARE_MAX	  0.01
+#define SECONDS_MIN	 1.0
+#define RUN_SECONDS_MIN	 5.0
+#define OPERATIONS_MIN	 10000
+#define OTHERS_SHARE_MAX 0.10
+#define STEAL_SHARE_MAX	 0.01
 
 const char *validity_verdict(const struct validity *validity)
 {
@@ -35,7 +35,8 @@ static void add_reason(struct validity *validity, const char *format, ...)
 		return;
 	va_list arguments;
 	va_start(arguments, format);
-	(void)vsnprintf(validity->reasons[validity->reason_count++], VALIDITY_REASON_BYTES, format, arguments);
+	(void)vsnprintf(validity->reasons[validity->reason_count++], VALIDITY_REASON_BYTES, format,
+			arguments);
 	va_end(arguments);
 }
 
@@ -48,8 +49,9 @@ static void read_cpu_ticks(struct machine_sample *sample)
 	uint64_t t[8] = { 0 };
 	if (!system_file_read("/proc/stat", text, sizeof(text)))
 		return;
-	int fields = sscanf(text, "cpu %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
-				  " %" SCNu64 " %" SCNu64,
+	int fields = sscanf(text,
+			    "cpu %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
+			    " %" SCNu64 " %" SCNu64,
 			    &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &t[7]);
 	if (fields < 8)
 		return;
@@ -63,8 +65,8 @@ void machine_sample(struct machine_sample *sample)
 	struct rusage usage;
 	*sample = (struct machine_sample) { .wall_ns = clock_now_ns() };
 	read_cpu_ticks(sample);
-	sample->swap_pages = system_file_field("/proc/vmstat", "pswpin ") +
-			     system_file_field("/proc/vmstat", "pswpout ");
+	sample->swap_pages =
+		system_file_field("/proc/vmstat", "pswpin ") + system_file_field("/proc/vmstat", "pswpout ");
 	if (getrusage(RUSAGE_SELF, &usage) == 0)
 		sample->own_cpu_seconds = (double)usage.ru_utime.tv_sec + (double)usage.ru_stime.tv_sec +
 					  1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);

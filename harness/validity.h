@@ -38,9 +38,9 @@ struct validity_input {
 	const struct phase *phase;
 	const struct phase_result *result;
 	const struct machine_sample *before, *after;
-	const char *notice;	 /* the driver's; "" */
-	uint64_t dataset_bytes;	 /* logical size of what lies in the database; UINT64_MAX: unknown */
-	uint64_t cache_bytes;	 /* the engine's cache; UINT64_MAX: unknown */
+	const char *notice;	/* the driver's; "" */
+	uint64_t dataset_bytes; /* logical size of what lies in the database; UINT64_MAX: unknown */
+	uint64_t cache_bytes;	/* the engine's cache; UINT64_MAX: unknown */
 };
 
 void validity_judge(const struct validity_input *input, struct validity *validity);

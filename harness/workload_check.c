@@ -1,11 +1,10 @@
 #include "harness/workload_check.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/assert.h"
-#include "harness/allocate.h"
 #include "base/units.h"
+#include "harness/allocate.h"
 #include "harness/workload.h"
 #include "harness/workload_keys.h"
 
@@ -33,8 +32,8 @@ static struct status wrong_kind(struct check *check, const struct workload_key *
 				const struct yaml_node *node, struct place place, const char *path)
 {
 	char expects[EXPECTS_BYTES];
-	return problem_at(check->problem, STATUS_INVALID, place, path, "%s, expected %s", yaml_kind_text(node),
-			  workload_key_expects(key, expects, sizeof(expects)));
+	return problem_at(check->problem, STATUS_INVALID, place, path, "%s, expected %s",
+			  yaml_kind_text(node), workload_key_expects(key, expects, sizeof(expects)));
 }
 
 static struct status out_of_range(struct check *check, const struct workload_key *key,
@@ -86,8 +85,7 @@ static struct status check_text(struct check *check, const struct workload_key *
 				  "'%.80s' is no file name, expected up to %d letters, digits, '.', '_', '-'",
 				  node->text, NAME_BYTES_MAX);
 	if (node->text[0] == '\0')
-		return problem_at(check->problem, STATUS_INVALID, node->place, path,
-				  "empty, expected text");
+		return problem_at(check->problem, STATUS_INVALID, node->place, path, "empty, expected text");
 	return status_ok();
 }
 
@@ -104,6 +102,8 @@ static struct status parse_number(const struct workload_key *key, const char *te
 	case KEY_TIME:
 		TRY(units_parse_time(text, &whole));
 		(void)units_format_time(whole, spelling);
+		if (whole == 0)
+			(void)snprintf(spelling, UNITS_TEXT_BYTES, "0 s");
 		break;
 	case KEY_REAL:
 		TRY(units_parse_real(text, value));
@@ -161,14 +161,23 @@ static struct status check_scalar(struct check *check, const struct workload_key
 		TRY(check_number(check, key, node, path, spelling));
 		break;
 	}
-	const char *text = spelling[0] != '\0' ? arena_string(check->arena, spelling, strlen(spelling))
-					       : node->text;
+	const char *text =
+		spelling[0] != '\0' ? arena_string(check->arena, spelling, strlen(spelling)) : node->text;
 	*result = yaml_scalar(check->arena, text, node->place);
 	(*result)->quoted = node->quoted;
 	return status_ok();
 }
 
 /* --- mappings --- */
+
+/* ", expected one of a, b, c" */
+static void list_names(const char *const *names, size_t count, char *buffer, size_t size)
+{
+	size_t used = 0;
+	for (size_t i = 0; i < count && used < size; i++)
+		used += (size_t)snprintf(buffer + used, size - used, "%s%s",
+					 i == 0 ? ", expected one of " : ", ", names[i]);
+}
 
 /* Every key of the mapping is one of the section. */
 static struct status check_names(struct check *check, const struct yaml_node *mapping, const char *section,
@@ -182,10 +191,12 @@ static struct status check_names(struct check *check, const struct yaml_node *ma
 	}
 	for (size_t i = 0; i < mapping->count; i++) {
 		const struct yaml_item *item = &mapping->items[i];
-		char hint[128];
+		char hint[EXPECTS_BYTES];
 		if (workload_key_find(section, item->key) != NULL)
 			continue;
 		nearest_hint(item->key, names, count, hint, sizeof(hint));
+		if (hint[0] == '\0')
+			list_names(names, count, hint, sizeof(hint));
 		return problem_at(check->problem, STATUS_INVALID, item->place,
 				  path_join(check, prefix, item->key), "unknown key%s", hint);
 	}
@@ -216,12 +227,13 @@ static struct status resolve_scalars(struct check *check, const struct yaml_node
 		if (strcmp(key->section, section) != 0 || key->type == KEY_MAPPING || key->type == KEY_LIST)
 			continue;
 		const struct yaml_item *item = yaml_get_item(given, key->name);
+		const struct yaml_node *source = item != NULL ? item->value : NULL;
 		struct yaml_node *value = NULL;
-		if (item != NULL)
-			TRY(check_scalar(check, key, item->value, item->place,
+		if (item == NULL && default_of(check, key) != NULL)
+			source = yaml_scalar(check->arena, default_of(check, key), default_place);
+		if (source != NULL)
+			TRY(check_scalar(check, key, source, item != NULL ? item->place : default_place,
 					 path_join(check, prefix, key->name), &value));
-		else if (default_of(check, key) != NULL)
-			value = yaml_scalar(check->arena, default_of(check, key), default_place);
 		if (value != NULL && (key->applies & check->applies) != 0)
 			yaml_put(check->arena, result, key->name, value->place, value);
 	}
@@ -249,7 +261,8 @@ static struct status check_mix(struct check *check, const char *path, struct yam
 	TRY(get_mapping(check, check->phase, "phases", "mix", mix_path, &given));
 	struct yaml_node *mix = yaml_collection(check->arena, YAML_MAPPING, default_place);
 	if (given == NULL) {
-		yaml_put(check->arena, mix, "read", default_place, yaml_scalar(check->arena, "50", default_place));
+		yaml_put(check->arena, mix, "read", default_place,
+			 yaml_scalar(check->arena, "50", default_place));
 		yaml_put(check->arena, mix, "update", default_place,
 			 yaml_scalar(check->arena, "50", default_place));
 	} else {
@@ -278,9 +291,9 @@ static struct status check_end(struct check *check, const char *path)
 	const struct yaml_item *operations = yaml_get_item(check->phase, "operations");
 	const struct yaml_item *either = duration != NULL ? duration : operations;
 	if (check->applies == KEY_IN_LOAD && either != NULL)
-		return problem_at(check->problem, STATUS_INVALID, either->place,
-				  path_join(check, path, either->key),
-				  "not for a load phase, which ends with the last record, expected kind: run");
+		return problem_at(
+			check->problem, STATUS_INVALID, either->place, path_join(check, path, either->key),
+			"not for a load phase, which ends with the last record, expected kind: run");
 	if (check->applies == KEY_IN_LOAD)
 		return status_ok();
 	if (either == NULL)
@@ -302,10 +315,9 @@ static struct status check_phase_values(struct check *check, const char *path, c
 	const struct yaml_node *given = yaml_get(phase, "theta");
 	TRY(units_parse_real(given->text, &theta));
 	if (theta == 0 || theta == 1 || theta == 2)
-		return problem_at(check->problem, STATUS_INVALID, given->place,
-				  path_join(check, path, "theta"),
-				  "'%.64s' is out of range, expected more than 0, less than 2, and not 1",
-				  given->text);
+		return problem_at(
+			check->problem, STATUS_INVALID, given->place, path_join(check, path, "theta"),
+			"'%.64s' is out of range, expected more than 0, less than 2, and not 1", given->text);
 	TRY(units_parse_count(yaml_get(phase, "scan_min")->text, &least));
 	TRY(units_parse_count(yaml_get(phase, "scan_max")->text, &most));
 	if (least > most) {
@@ -339,7 +351,8 @@ static struct status check_phase(struct check *check, const struct yaml_node *gi
 	check->phase = given;
 	if (given->kind != YAML_MAPPING)
 		return problem_at(check->problem, STATUS_INVALID, given->place, path,
-				  "%s, expected a mapping: {name: run, duration: 30 s}", yaml_kind_text(given));
+				  "%s, expected a mapping: {name: run, duration: 30 s}",
+				  yaml_kind_text(given));
 	TRY(check_names(check, given, "phases", path));
 	TRY(find_phase_kind(check, path));
 	struct yaml_node *phase = yaml_collection(check->arena, YAML_MAPPING, given->place);
@@ -399,8 +412,8 @@ static struct status check_engine(struct check *check, const struct yaml_node *r
 {
 	const struct yaml_node *given;
 	TRY(get_mapping(check, root, "", "engine", "engine", &given));
-	struct yaml_node *engine = yaml_collection(check->arena, YAML_MAPPING,
-						   given != NULL ? given->place : default_place);
+	struct yaml_node *engine =
+		yaml_collection(check->arena, YAML_MAPPING, given != NULL ? given->place : default_place);
 	TRY(resolve_scalars(check, given, "engine", "engine", engine));
 	for (size_t i = 0; given != NULL && i < given->count; i++) {
 		const struct yaml_item *item = &given->items[i];
@@ -471,7 +484,8 @@ static struct status check_vary_entry(const struct yaml_node *entry, const char 
 {
 	if (entry->kind != YAML_MAPPING)
 		return problem_at(problem, STATUS_INVALID, entry->place, path,
-				  "%s, expected a mapping: {set: PATH, to: [VALUE, ...]}", yaml_kind_text(entry));
+				  "%s, expected a mapping: {set: PATH, to: [VALUE, ...]}",
+				  yaml_kind_text(entry));
 	for (size_t i = 0; i < entry->count; i++) {
 		static const char *const names[] = { "set", "to" };
 		char hint[128];
@@ -498,7 +512,8 @@ struct status workload_check_vary(const struct yaml_node *vary, struct problem *
 		return status_ok();
 	if (vary->kind != YAML_SEQUENCE)
 		return problem_at(problem, STATUS_INVALID, vary->place, "vary",
-				  "%s, expected a list of {set: PATH, to: [VALUE, ...]}", yaml_kind_text(vary));
+				  "%s, expected a list of {set: PATH, to: [VALUE, ...]}",
+				  yaml_kind_text(vary));
 	for (size_t i = 0; i < vary->count; i++) {
 		char path[32];
 		(void)snprintf(path, sizeof(path), "vary.%zu", i);

@@ -27,8 +27,8 @@ static struct status no_such_item(struct edit *edit, const struct yaml_node *lis
 		if (name == NULL || name->kind != YAML_SCALAR)
 			continue;
 		names[count] = name->text;
-		int length = snprintf(listing + used, sizeof(listing) - used, "%s%.64s", count > 0 ? ", " : "",
-				      name->text);
+		int length = snprintf(listing + used, sizeof(listing) - used, "%s%.64s",
+				      count > 0 ? ", " : "", name->text);
 		used += length > 0 ? (size_t)length : 0;
 		count++;
 		if (used >= sizeof(listing))

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "harness/drivers/driver.h"
 #include "base/units.h"
+#include "harness/drivers/driver.h"
 
 #define SECOND 1e9
 #define DAY    (86400 * SECOND)
@@ -24,7 +24,8 @@ const struct workload_key workload_keys[] = {
 	  .help = "what runs the workload; besides the keys below the engine's own options" },
 	{ "engine", "kind", KEY_CHOICE, EVERYWHERE, .default_value = "cascade", .help = "the engine" },
 	{ "engine", "path", KEY_TEXT, EVERYWHERE, .default_value = "auto",
-	  .help = "the database's folder, which is kept; auto: a fresh one under the run's, removed afterwards" },
+	  .help = "the database's folder, which is kept; auto: a fresh one under the run's, removed "
+		  "afterwards" },
 	{ "", "workload", KEY_MAPPING, EVERYWHERE, .help = "the records and their values" },
 	{ "workload", "records", KEY_COUNT, EVERYWHERE, .default_value = "1000000", .minimum = 1,
 	  .maximum = 0x1p40, .help = "how many records a load phase inserts" },
@@ -43,18 +44,21 @@ const struct workload_key workload_keys[] = {
 	  .help = "clients are tasks of the engine, or threads; engines without tasks always get threads" },
 	{ "", "verify", KEY_BOOLEAN, EVERYWHERE, .default_value = "false",
 	  .help = "check every value that is read" },
-	{ "", "phases", KEY_LIST, EVERYWHERE, .help = "run one after the other on one database; default: a "
-						      "load, then YCSB-A for 30 s" },
+	{ "", "phases", KEY_LIST, EVERYWHERE,
+	  .help = "run one after the other on one database; default: a "
+		  "load, then YCSB-A for 30 s" },
 	{ "phases", "name", KEY_TEXT, EVERYWHERE, .help = "default: the kind; each name once" },
 	{ "phases", "kind", KEY_CHOICE, EVERYWHERE, .default_value = "run", .choices = "load run",
 	  .help = "load: insert every record once; run: draw operations from the mix" },
 	{ "phases", "clients", KEY_COUNT, EVERYWHERE, .default_value = "32", .load_default = "8",
 	  .minimum = 1, .maximum = 65536, .help = "how many clients work at once, one operation each" },
-	{ "phases", "mix", KEY_MAPPING, RUN_ONLY, .help = "weights of the operations; default: read 50, "
-							  "update 50" },
+	{ "phases", "mix", KEY_MAPPING, RUN_ONLY,
+	  .help = "weights of the operations; default: read 50, "
+		  "update 50" },
 	{ "phases", "distribution", KEY_CHOICE, RUN_ONLY, .default_value = "zipfian",
 	  .choices = "uniform zipfian zipfian_exact latest sequential",
-	  .help = "which records are used; zipfian is YCSB's scrambled one, zipfian_exact Zipf over the records" },
+	  .help = "which records are used; zipfian is YCSB's scrambled one, zipfian_exact Zipf over the "
+		  "records" },
 	{ "phases", "theta", KEY_REAL, RUN_ONLY, .default_value = "0.99", .minimum = 0, .maximum = 2,
 	  .help = "skew of zipfian_exact; more than 0, less than 2, not 1" },
 	{ "phases", "update_mode", KEY_CHOICE, RUN_ONLY, .choices = "blind rmw",
@@ -88,7 +92,8 @@ const struct workload_key workload_keys[] = {
 	{ "vary", "set", KEY_TEXT, EVERYWHERE, .help = "path of a key, such as engine.memtable.kind" },
 	{ "vary", "to", KEY_LIST, EVERYWHERE, .help = "its values: scalars, or mappings that replace it" },
 	{ "", "repeats", KEY_COUNT, EVERYWHERE, .default_value = "1", .minimum = 1, .maximum = 1000,
-	  .help = "how often every configuration is run, each time in a fresh process; 5 or more to compare" },
+	  .help = "how often every configuration is run, each time in a fresh process; 5 or more to "
+		  "compare" },
 };
 
 const size_t workload_key_count = sizeof(workload_keys) / sizeof(workload_keys[0]);
@@ -96,7 +101,8 @@ const size_t workload_key_count = sizeof(workload_keys) / sizeof(workload_keys[0
 const struct workload_key *workload_key_find(const char *section, const char *name)
 {
 	for (size_t i = 0; i < workload_key_count; i++) {
-		if (strcmp(workload_keys[i].section, section) == 0 && strcmp(workload_keys[i].name, name) == 0)
+		if (strcmp(workload_keys[i].section, section) == 0 &&
+		    strcmp(workload_keys[i].name, name) == 0)
 			return &workload_keys[i];
 	}
 	return NULL;

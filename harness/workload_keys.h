@@ -30,7 +30,7 @@ struct workload_key {
 	unsigned applies;
 	const char *default_value; /* NULL: absent unless given; for text that depends, see help */
 	const char *load_default;  /* of load phases, NULL: the same */
-	const char *choices;	   /* of a choice: names between blanks; NULL: the drivers of this build */
+	const char *choices;	   /* of a choice: names between blanks; NULL: the drivers there are */
 	double minimum, maximum;   /* of numbers, sizes (bytes) and times (ns) */
 	const char *help;
 };

@@ -6,8 +6,8 @@
 
 #include <cyaml/cyaml.h>
 
-#include "harness/allocate.h"
 #include "base/units.h"
+#include "harness/allocate.h"
 
 /* --- what libcyaml fills: sizes and times are text with units, which units.c reads --- */
 
@@ -95,11 +95,12 @@ static const cyaml_strval_t client_kinds[] = {
 	{ "tasks", true },
 };
 
-#define TEXT_FIELD(type, key)	  CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER, type, key, 0, CYAML_UNLIMITED)
-#define ENUM_FIELD(type, key, of) CYAML_FIELD_ENUM(#key, CYAML_FLAG_STRICT, type, key, of, CYAML_ARRAY_LEN(of))
-#define OPTIONAL_TEXT_FIELD(type, key)                                                                        \
+#define TEXT_FIELD(type, key) CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER, type, key, 0, CYAML_UNLIMITED)
+#define ENUM_FIELD(type, key, of) \
+	CYAML_FIELD_ENUM(#key, CYAML_FLAG_STRICT, type, key, of, CYAML_ARRAY_LEN(of))
+#define OPTIONAL_TEXT_FIELD(type, key) \
 	CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, key, 0, CYAML_UNLIMITED)
-#define OPTIONAL_ENUM_FIELD(type, key, of)                                                                   \
+#define OPTIONAL_ENUM_FIELD(type, key, of) \
 	CYAML_FIELD_ENUM(#key, CYAML_FLAG_STRICT | CYAML_FLAG_OPTIONAL, type, key, of, CYAML_ARRAY_LEN(of))
 
 static const cyaml_schema_field_t option_fields[] = {
@@ -193,8 +194,8 @@ static struct status flatten(struct arena *arena, const struct yaml_node *node, 
 {
 	for (size_t i = 0; i < node->count; i++) {
 		const struct yaml_item *item = &node->items[i];
-		const char *name = prefix[0] == '\0' ? item->key
-						     : arena_format(arena, "%s.%s", prefix, item->key);
+		const char *name =
+			prefix[0] == '\0' ? item->key : arena_format(arena, "%s.%s", prefix, item->key);
 		const char *path = arena_format(arena, "engine.%s", name);
 		if (prefix[0] == '\0' && (strcmp(name, "kind") == 0 || strcmp(name, "path") == 0))
 			continue;
@@ -335,11 +336,13 @@ struct status workload_from_tree(struct arena *arena, const struct yaml_node *re
 	cyaml_err_t error = cyaml_load_data((const uint8_t *)text, strlen(text), &config, &document_schema,
 					    (cyaml_data_t **)&raw, NULL);
 	if (error != CYAML_OK)
-		return problem_set(problem, STATUS_INVALID, "the resolved workload does not fit its schema: %s: %s",
+		return problem_set(problem, STATUS_INVALID,
+				   "the resolved workload does not fit its schema: %s: %s",
 				   cyaml_strerror(error), log.text);
 	struct status status = convert(arena, raw, workload);
 	(void)cyaml_free(&config, &document_schema, raw, 0);
 	if (!status_is_ok(status))
-		return problem_set(problem, STATUS_INVALID, "the resolved workload has a value without units");
+		return problem_set(problem, STATUS_INVALID,
+				   "the resolved workload has a value without units");
 	return status;
 }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #include <yaml.h>
@@ -104,7 +103,7 @@ bool yaml_is_null(const struct yaml_node *node)
 {
 	if (node->kind != YAML_SCALAR || node->quoted)
 		return false;
-	return node->text[0] == '\0' || strcmp(node->text, "~") == 0 || strcasecmp(node->text, "null") == 0;
+	return node->text[0] == '\0' || strcmp(node->text, "~") == 0;
 }
 
 const char *yaml_kind_text(const struct yaml_node *node)
@@ -189,7 +188,8 @@ static struct status take_scalar(struct parse *parse, const yaml_event_t *event)
 	if (strlen(text) != length)
 		return problem_at(parse->problem, STATUS_INVALID, place, "",
 				  "a zero byte in a value, expected text");
-	/* The place of an absent value is after the key's colon, maybe on the next line: the key's is meant. */
+	/* The place of an absent value is after the key's colon, maybe on the next line: the key's is meant.
+	 */
 	if (length == 0 && event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && parse->key != NULL)
 		place = parse->key_place;
 	struct yaml_node *node = yaml_scalar(parse->arena, arena_string(parse->arena, text, length), place);
@@ -271,9 +271,8 @@ static struct status syntax_problem(struct parse *parse)
 	yaml_mark_t mark = parser->problem_mark;
 	const char *what = parser->problem != NULL ? parser->problem : "unreadable";
 	if (parser->error == YAML_READER_ERROR)
-		return problem_at(parse->problem, STATUS_INVALID,
-				  (struct place) { .origin = parse->origin }, "",
-				  "not YAML: %s at byte %zu, expected UTF-8 text", what,
+		return problem_at(parse->problem, STATUS_INVALID, (struct place) { .origin = parse->origin },
+				  "", "not YAML: %s at byte %zu, expected UTF-8 text", what,
 				  parser->problem_offset);
 	const char *context = parser->context != NULL ? parser->context : "";
 	return problem_at(parse->problem, STATUS_INVALID, place_of(parse, mark), "",
@@ -324,8 +323,8 @@ static struct status read_stream(FILE *file, const char *path, char *buffer, siz
 	if (ferror(file))
 		return problem_set(problem, STATUS_IO, "%s: cannot be read: %s", path, strerror(errno));
 	if (*size > YAML_FILE_BYTES_MAX)
-		return problem_set(problem, STATUS_INVALID,
-				   "%s: larger than 1 MiB, expected a workload file", path);
+		return problem_set(problem, STATUS_INVALID, "%s: larger than 1 MiB, expected a workload file",
+				   path);
 	return status_ok();
 }
 
@@ -362,7 +361,7 @@ static bool is_plain(const char *text)
 		return false;
 	if (strchr("-.%() ", text[0]) != NULL && !(text[0] == '.' && length > 1 && text[1] == '/'))
 		return false;
-	return text[length - 1] != ' ' && strcasecmp(text, "null") != 0;
+	return text[length - 1] != ' ';
 }
 
 static void print_scalar(FILE *file, const char *text)

@@ -31,7 +31,7 @@ struct yaml_node {
 	enum yaml_kind kind;
 	struct place place;
 	const char *text; /* scalar */
-	bool quoted;	  /* scalar in quotes or a block: text even if it reads "null" or is empty */
+	bool quoted;	  /* scalar in quotes or a block: text even if it reads "~" or is empty */
 	struct yaml_item *items;
 	size_t count, capacity;
 };
@@ -72,7 +72,7 @@ void yaml_remove(struct yaml_node *mapping, const char *key);
 
 struct yaml_node *yaml_copy(struct arena *arena, const struct yaml_node *node);
 
-/* A scalar without a value: empty, ~ or null, and not quoted. */
+/* A scalar without a value: empty or ~, and not quoted. The word null is text: an engine has that name. */
 bool yaml_is_null(const struct yaml_node *node);
 
 /* "a value", "a mapping" or "a list". */

@@ -30,17 +30,26 @@ formatted() {
   files '*.c' '*.h' | xargs -r clang-format-14 --dry-run --Werror
 }
 
+# Suppressed: what cppcheck makes of macros that return a status by value, of mmap(-1), and of byte orders.
 run_cppcheck() {
-  cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c17 --library=posix \
-    --suppress=missingIncludeSystem --suppress=nullPointerArithmeticRedundantCheck \
+  cppcheck --quiet --error-exitcode=1 --enable=warning --inline-suppr --std=c17 --library=posix \
+    --suppress=missingIncludeSystem \
+    --suppress=returnDanglingLifetime --suppress=selfAssignment --suppress='memleak:engine/base/memory.c' \
+    --suppress='invalidFunctionArg:engine/base/memory.c' --suppress='*:*_test.c' \
     -D_GNU_SOURCE -Iengine -I. -j "$(nproc)" engine components harness
 }
 
+# Checks that find mistakes and nothing else here; the path-sensitive analyser takes asserts for possible.
 run_clang_tidy() {
-  files 'engine/*.c' 'components/*.c' 'harness/*.c' |
-    xargs -r -n 8 -P "$(nproc)" "$1" -p "$build" --quiet --warnings-as-errors='*' \
-      --checks='-*,bugprone-infinite-loop,bugprone-sizeof-*,bugprone-macro-repeated-side-effects,clang-analyzer-core.*,clang-analyzer-unix.*' \
-      2> /dev/null
+  local checks='-*' check
+  for check in infinite-loop macro-repeated-side-effects suspicious-memset-usage suspicious-semicolon \
+    too-small-loop-variable integer-division \
+    misplaced-pointer-arithmetic-in-alloc signal-handler terminating-continue undefined-memory-manipulation \
+    unused-return-value suspicious-enum-usage suspicious-memory-comparison; do
+    checks+=",bugprone-$check"
+  done
+  files 'engine/*.c' 'components/*.c' 'harness/*.c' | grep -vE '_(test|fuzz)\.c$' |
+    xargs -r -n 8 -P "$(nproc)" "$1" -p "$build" --quiet --warnings-as-errors='*' --checks="$checks" 2> /dev/null
 }
 
 run_shellcheck() {

@@ -67,7 +67,7 @@ run_stage() {
   count "$folder/test.log" || failed=$((failed + 1))
   case $counted in
   *" 0 failed") ;;
-  *) cat "$folder/test.log" ;;
+  *) grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ .* Passed +[0-9])' "$folder/test.log" ;;
   esac
   echo "$stage: $counted (build $built s, tests $((SECONDS - began - built)) s)"
 }

@@ -85,16 +85,19 @@ static const struct arrow {
 	{ "example", "public" },
 };
 
-/* Headers of libraries that only one place may use, so that each library stays behind one door. */
+/*
+ * Headers of libraries that only one place may use, so that each library stays behind one door. The bench
+ * also asks libraries for their versions.
+ */
 static const struct library_home {
 	const char *pattern;
 	const char *zones;
 } library_homes[] = {
-	{ "liburing.h", "io" },
-	{ "lz4*.h", "codecs" },
-	{ "zstd*.h", "codecs" },
+	{ "liburing.h", "io harness" },
+	{ "lz4*.h", "codecs harness" },
+	{ "zstd*.h", "codecs harness" },
 	{ "zdict.h", "codecs" },
-	{ "xxhash.h", "base" },
+	{ "xxhash.h", "base harness" },
 	{ "ucontext.h", "runtime" },
 	{ "sanitizer/*", "base runtime" },
 	{ "valgrind/*", "base runtime" },

@@ -13,7 +13,7 @@ enum {
 	COLUMNS_MAX = 110,
 	TAB_COLUMNS = 8,
 	FUNCTION_LINES_MAX = 100, /* the aim is 70 */
-	FILE_LINES_MAX = 1500,
+	FILE_LINES_MAX = 1600,	  /* the aim is 1500 */
 };
 
 /* Written in pieces, so that this file does not find itself. */
@@ -248,22 +248,20 @@ static void check_reached(const struct source_tree *tree, const struct source_fi
 }
 
 /*
- * Headers and test programs are known by their bare name: in messages, on the command line, to debuggers. A
- * variant's file may share its name with another kind's (components/.../none.c): there the folder is the
- * kind.
+ * Headers and test programs are known by their bare name: to readers of an include, on the command line, in
+ * the list of tests. Other sources are named after what they hold of their folder, and may share a name.
  */
+static bool must_be_unique(const char *path)
+{
+	return source_path_ends(path, ".h") || source_path_ends(path, "_test.c");
+}
+
 static void check_name(const struct source_tree *tree, const struct source_file *file,
 		       struct findings *findings)
 {
-	if (fits(file->path, "components/*") && !source_path_ends(file->path, ".h") && !is_test(file->path))
-		return;
-	for (size_t i = 0; i < tree->count; i++) {
-		const struct source_file *other = &tree->files[i];
-		if (other == file)
-			break;
-		if (strcmp(base_name(other->path), base_name(file->path)) == 0 &&
-		    !(fits(other->path, "components/*") && source_path_ends(other->path, ".c")))
-			findings_add(findings, file->path, 1, "has the name of %s", other->path);
+	for (size_t i = 0; i < tree->count && &tree->files[i] != file; i++) {
+		if (strcmp(base_name(tree->files[i].path), base_name(file->path)) == 0)
+			findings_add(findings, file->path, 1, "has the name of %s", tree->files[i].path);
 	}
 }
 
@@ -287,7 +285,8 @@ static void check_tree(const struct source_tree *tree, const struct source_file 
 			check_poison(file, findings);
 		if (built != NULL)
 			check_reached(tree, built, file, findings);
-		check_name(tree, file, findings);
+		if (must_be_unique(file->path))
+			check_name(tree, file, findings);
 	}
 }
 
@@ -304,6 +303,7 @@ static void test_tree_is_tidy(void **state)
 	assert_non_null(stream);
 	size_t size = fread(text, 1, sizeof(text) - 1, stream);
 	fclose(stream);
+	assert_true(size < sizeof(text) - 1);
 	text[size] = '\0';
 	const struct source_file built = { .path = CASCADE_SOURCES_LIST, .text = text, .size = size };
 
@@ -405,16 +405,19 @@ static void test_orphans_and_twins_are_found(void **state)
 		{ (char[]) { "engine/base/x.h" }, header, strlen(header) },
 		{ (char[]) { "engine/base/y.h" }, header, strlen(header) },
 		{ (char[]) { "engine/io/a.c" }, empty, strlen(empty) },
+		{ (char[]) { "engine/io/a_test.c" }, empty, strlen(empty) },
+		{ (char[]) { "harness/a_test.c" }, empty, strlen(empty) },
 	};
 	struct source_tree tree = { .files = files, .count = COUNT(files) };
-	char list[] = "/somewhere/engine/base/a.c\n";
+	char list[] =
+		"/somewhere/engine/base/a.c\n/somewhere/engine/io/a_test.c\n/somewhere/harness/a_test.c\n";
 	struct source_file built = { (char[]) { "list" }, list, strlen(list) };
 	struct findings findings = { 0 };
 	check_tree(&tree, &built, &findings);
 	assert_int_equal(findings.count, 3);
 	assert_non_null(strstr(findings.text, "engine/base/y.h:1: no file includes this header"));
 	assert_non_null(strstr(findings.text, "engine/io/a.c:1: no target of the build has this file"));
-	assert_non_null(strstr(findings.text, "engine/io/a.c:1: has the name of engine/base/a.c"));
+	assert_non_null(strstr(findings.text, "harness/a_test.c:1: has the name of engine/io/a_test.c"));
 	findings_free(&findings);
 }
 

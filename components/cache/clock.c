@@ -30,7 +30,8 @@ struct clock_options {
 
 static const struct option clock_options[] = {
 	{ .name = "max_count",
-	  .help = "uses that the counter of a page remembers: more passes of the hand that a hot page survives",
+	  .help = "uses that the counter of a page remembers: more passes of the hand that a hot page "
+		  "survives",
 	  .type = OPTION_INTEGER,
 	  .offset = offsetof(struct clock_options, max_count),
 	  .default_value = 3,

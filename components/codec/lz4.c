@@ -18,7 +18,7 @@ struct lz4_options {
 
 static const struct option lz4_options[] = {
 	{ .name = "acceleration",
-	  .help = "1 compresses best; each step up is about 3 % faster and compresses less",
+	  .help = "1 compresses best; each step up is faster and compresses less",
 	  .type = OPTION_INTEGER,
 	  .offset = offsetof(struct lz4_options, acceleration),
 	  .default_value = 1,
@@ -58,7 +58,7 @@ static bool lz4_decompress(void *context, const uint8_t *from, size_t size, uint
 const struct codec_ops codec_lz4 = {
 	.component = {
 		.name = "lz4",
-		.summary = "LZ4: about 0.5 GB/s in and 3 GB/s out on one core",
+		.summary = "LZ4 blocks: fast in both directions",
 		.abi = COMPONENT_ABI,
 		.options = lz4_options,
 		.options_size = sizeof(struct lz4_options),

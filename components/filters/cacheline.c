@@ -55,8 +55,7 @@ static const struct option cacheline_options[] = {
  * the sum over the Poisson distribution of a block's keys n: P(n) * (1 - (1 - 1/512)^(k n))^k.
  */
 static const uint16_t probe_thresholds[PROBES_MAX - 1] = {
-	2100,  3600,  5100,  6650,  8300,  10000, 11850, 13800,
-	15950, 18300, 20900, 23750, 26950, 30500, 34550,
+	2100, 3600, 5100, 6650, 8300, 10000, 11850, 13800, 15950, 18300, 20900, 23750, 26950, 30500, 34550,
 };
 
 static unsigned choose_probes(uint64_t millibits)
@@ -101,7 +100,8 @@ static size_t cacheline_size(const void *options, size_t count)
 	return blocks * BLOCK_BYTES + probes;
 }
 
-static size_t cacheline_build(const void *options, uint64_t *hashes, size_t count, uint8_t *out, void *scratch)
+static size_t cacheline_build(const void *options, uint64_t *hashes, size_t count, uint8_t *out,
+			      void *scratch)
 {
 	(void)scratch;
 	size_t size = cacheline_size(options, count);

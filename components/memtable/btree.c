@@ -322,8 +322,8 @@ static struct status record_add_version(struct btree *tree, struct record *recor
 	if (newest != NULL) {
 		const struct version *jump = newest->jump;
 		version->depth = newest->depth + 1;
-		version->jump = newest->depth - jump->depth == jump->depth - jump->jump->depth ? jump->jump
-											       : newest;
+		version->jump =
+			newest->depth - jump->depth == jump->depth - jump->jump->depth ? jump->jump : newest;
 	}
 	record->newest = version;
 	tree->count++;
@@ -449,8 +449,7 @@ static bool split_reserve(struct btree *tree, const struct path *path)
 	if (tree->spare_leaf == NULL)
 		return false;
 	while (tree->spare_inner_count < inners) {
-		struct inner *inner =
-			arena_allocate(tree->base.arena, sizeof(struct inner), CACHE_LINE);
+		struct inner *inner = arena_allocate(tree->base.arena, sizeof(struct inner), CACHE_LINE);
 		if (inner == NULL)
 			return false;
 		inner->node.next = (struct node *)tree->spare_inners;
@@ -548,8 +547,8 @@ static unsigned leaf_cut(const struct node *leaf, unsigned index)
 
 static void leaf_put(struct node *leaf, unsigned index, struct record *record)
 {
-	leaf->run = index == leaf->last + 1u ? (uint16_t)(leaf->run < UINT16_MAX ? leaf->run + 1 : leaf->run)
-					     : 0;
+	leaf->run =
+		index == leaf->last + 1u ? (uint16_t)(leaf->run < UINT16_MAX ? leaf->run + 1 : leaf->run) : 0;
 	leaf->last = (uint16_t)index;
 	node_put(leaf, index, record);
 }

@@ -203,6 +203,11 @@ const char *units_format_time(uint64_t ns, char buffer[static UNITS_TEXT_BYTES])
 
 const char *units_format_real(double real, char buffer[static UNITS_TEXT_BYTES])
 {
+	/* 20 is shorter than 2e+01 to people. */
+	if (real > -1e15 && real < 1e15 && real == (double)(int64_t)real) {
+		(void)snprintf(buffer, UNITS_TEXT_BYTES, "%.0f", real);
+		return buffer;
+	}
 	for (int digits = 1; digits <= 17; digits++) {
 		(void)snprintf(buffer, UNITS_TEXT_BYTES, "%.*g", digits, real);
 		if (strtod(buffer, NULL) == real)
@@ -240,13 +245,13 @@ const char *units_print_count(uint64_t count, char buffer[static UNITS_TEXT_BYTE
 
 const char *units_print_time(double seconds, char buffer[static UNITS_TEXT_BYTES])
 {
+	unsigned long long whole = seconds > 0 ? (unsigned long long)seconds : 0;
 	if (seconds < 99.5)
 		(void)snprintf(buffer, UNITS_TEXT_BYTES, "%.0f s", seconds);
-	else if (seconds < 6000)
-		(void)snprintf(buffer, UNITS_TEXT_BYTES, "%.0f min %02.0f s", floor(seconds / 60),
-			       floor(fmod(seconds, 60)));
+	else if (whole < 6000)
+		(void)snprintf(buffer, UNITS_TEXT_BYTES, "%llu min %02llu s", whole / 60, whole % 60);
 	else
-		(void)snprintf(buffer, UNITS_TEXT_BYTES, "%.0f h %02.0f min", floor(seconds / 3600),
-			       floor(fmod(seconds, 3600) / 60));
+		(void)snprintf(buffer, UNITS_TEXT_BYTES, "%llu h %02llu min", whole / 3600,
+			       whole % 3600 / 60);
 	return buffer;
 }

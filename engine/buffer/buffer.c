@@ -98,6 +98,7 @@ struct buffer_pool {
 	void *memory; /* of frames, map, heads and strategy */
 	size_t memory_bytes;
 	size_t frame_bytes;
+	void *strategy_defaults; /* options, where the caller gave none */
 	void *local;
 };
 
@@ -919,34 +920,44 @@ static void lay_out(struct buffer_pool *pool, const struct buffer_pool_options *
 	pool->strategy = pool->ops->create(options->strategy_options, frames, at);
 }
 
-struct status buffer_pool_create(struct shard *shard, const struct buffer_pool_options *options,
-				 struct buffer_pool **result)
+static void pool_free(struct buffer_pool *pool)
 {
-	*result = NULL;
-	if (options->bytes < (uint64_t)POOL_PAGES_MIN * PAGE)
-		return status_error(STATUS_INVALID, "a buffer pool takes at least %d KiB",
-				    POOL_PAGES_MIN * PAGE / 1024);
+	memory_unmap(pool->bytes, pool->frame_bytes);
+	memory_unmap(pool->memory, pool->memory_bytes);
+	memory_free(pool->strategy_defaults);
+	memory_free(pool);
+}
+
+/* The caller's options, or the strategy's defaults. */
+static struct status pool_strategy(struct buffer_pool *pool, struct buffer_pool_options *options)
+{
+	const struct component *component = &options->strategy->component;
+	if (options->strategy_options != NULL || component->options_size == 0)
+		return status_ok();
+	pool->strategy_defaults = memory_allocate_zeroed(1, component->options_size);
+	if (pool->strategy_defaults == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	component_default_options(component, pool->strategy_defaults);
+	options->strategy_options = pool->strategy_defaults;
+	return status_ok();
+}
+
+static struct status pool_prepare(struct buffer_pool *pool, struct buffer_pool_options *options)
+{
+	TRY(pool_strategy(pool, options));
 	uint64_t slot_bytes = options->bytes / 16 < SLOT_RESERVE_MAX ? options->bytes / 16 : SLOT_RESERVE_MAX;
 	uint32_t frames = frames_that_fit(options, options->bytes - slot_bytes);
 	if (frames < 2 * BUFFER_POOLED_PAGES)
 		return status_error(STATUS_INVALID, "a buffer pool of %llu bytes holds too few pages",
 				    (unsigned long long)options->bytes);
-	struct buffer_pool *pool = memory_allocate_zeroed(1, sizeof(*pool));
-	if (pool == NULL)
-		return status_make(STATUS_NO_MEMORY);
-	pool->shard = shard;
 	pool->frame_count = frames;
 	pool->counters.frames = frames;
 	pool->memory_bytes = bookkeeping_bytes(options, frames);
 	pool->frame_bytes = (size_t)frames * PAGE;
 	pool->memory = memory_map(pool->memory_bytes);
 	pool->bytes = memory_map(pool->frame_bytes);
-	if (pool->memory == NULL || pool->bytes == NULL) {
-		memory_unmap(pool->memory, pool->memory_bytes);
-		memory_unmap(pool->bytes, pool->frame_bytes);
-		memory_free(pool);
+	if (pool->memory == NULL || pool->bytes == NULL)
 		return status_make(STATUS_NO_MEMORY);
-	}
 	uint32_t grow = (frames + GROW_STEPS_MAX - 1) / GROW_STEPS_MAX;
 	pool->grow_frames = grow > GROW_BYTES_MIN / PAGE ? grow : GROW_BYTES_MIN / PAGE;
 	pool->free_frames = LIST_END;
@@ -954,6 +965,26 @@ struct status buffer_pool_create(struct shard *shard, const struct buffer_pool_o
 	wait_list_init(&pool->frame_waiting);
 	slot_pool_init(&pool->slots, (size_t)slot_bytes);
 	lay_out(pool, options);
+	return status_ok();
+}
+
+struct status buffer_pool_create(struct shard *shard, const struct buffer_pool_options *options,
+				 struct buffer_pool **result)
+{
+	*result = NULL;
+	if (options->bytes < (uint64_t)POOL_PAGES_MIN * PAGE)
+		return status_error(STATUS_INVALID, "a buffer pool takes at least %d KiB",
+				    POOL_PAGES_MIN * PAGE / 1024);
+	struct buffer_pool *pool = memory_allocate_zeroed(1, sizeof(*pool));
+	if (pool == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	pool->shard = shard;
+	struct buffer_pool_options resolved = *options;
+	struct status status = pool_prepare(pool, &resolved);
+	if (!status_is_ok(status)) {
+		pool_free(pool);
+		return status;
+	}
 	*result = pool;
 	return status_ok();
 }
@@ -972,9 +1003,7 @@ void buffer_pool_destroy(struct buffer_pool *pool)
 		memory_free(load);
 	}
 	slot_pool_free(&pool->slots);
-	memory_unmap(pool->bytes, pool->frame_bytes);
-	memory_unmap(pool->memory, pool->memory_bytes);
-	memory_free(pool);
+	pool_free(pool);
 }
 
 void buffer_set_local(struct buffer_pool *pool, void *local)

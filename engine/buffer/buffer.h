@@ -26,7 +26,7 @@ struct buffer_pool;
 struct buffer_pool_options {
 	uint64_t bytes; /* of frames, strategy, page map and idle slots together; at least 64 pages */
 	const struct cache_ops *strategy;
-	const void *strategy_options;
+	const void *strategy_options; /* borrowed until destroy; NULL: defaults */
 };
 
 /* A file as the pool knows it. The owner keeps it alive and open while views or loads of it exist. */

@@ -7,7 +7,9 @@
 #include "base/poison.h"
 
 enum {
-	ENTRIES_PER_BREATH = 16, /* between two looks at the clock: some 5 us of work */
+	/* Between two looks at the clock: some 5 us of work, for small entries and for large ones. */
+	ENTRIES_PER_BREATH = 16,
+	BYTES_PER_BREATH = 16 << 10,
 };
 
 /* What is known of the key that the merge stands on. */
@@ -169,14 +171,18 @@ static struct status work_through(struct work *work)
 {
 	struct compaction *job = work->job;
 	struct iterator *input = job->input;
-	uint64_t bytes = 0;
-	unsigned entries = 0;
+	uint64_t bytes = 0; /* since the last report of progress */
+	size_t breath_bytes = 0;
+	unsigned breath_entries = 0;
 	TRY(iterator_seek_first(work->self, input));
 	while (input->valid) {
-		bytes += input->entry.key.size + input->entry.value.size;
+		size_t size = input->entry.key.size + input->entry.value.size;
+		bytes += size;
+		breath_bytes += size;
 		TRY(entry_process(work, &input->entry));
-		if (++entries == ENTRIES_PER_BREATH) {
-			entries = 0;
+		if (++breath_entries == ENTRIES_PER_BREATH || breath_bytes >= BYTES_PER_BREATH) {
+			breath_entries = 0;
+			breath_bytes = 0;
 			if (job->cancelled != NULL && *job->cancelled)
 				return status_make(STATUS_CLOSED);
 			if (task_slice_spent(work->self)) {
@@ -199,7 +205,7 @@ static struct status sync_directory(struct task *self, const char *directory)
 	return task_io(self, &request);
 }
 
-static void unlink_outputs(struct task *self, struct compaction *job)
+void compaction_discard_outputs(struct task *self, struct compaction *job)
 {
 	for (size_t i = 0; i < job->output_count; i++) {
 		char path[TABLE_PATH_BYTES];
@@ -223,7 +229,7 @@ struct status compaction_run(struct task *self, struct compaction *compaction)
 	if (!status_is_ok(status)) {
 		if (work.builder != NULL)
 			table_builder_abandon(self, work.builder);
-		unlink_outputs(self, compaction);
+		compaction_discard_outputs(self, compaction);
 	}
 	memory_free(work.key.bytes);
 	iterator_destroy(compaction->input);

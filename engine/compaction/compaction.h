@@ -55,4 +55,7 @@ MAY_SUSPEND MUST_CHECK struct status compaction_run(struct task *self, struct co
 
 void compaction_free_outputs(struct compaction *compaction);
 
+/* For outputs that do not become live after all: unlinks their files, which nobody has open, and frees. */
+MAY_SUSPEND void compaction_discard_outputs(struct task *self, struct compaction *compaction);
+
 #endif

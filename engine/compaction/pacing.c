@@ -10,9 +10,11 @@ enum {
 	RATE_MIN = 1 << 20, /* bytes/s assumed before anything was measured, and never less */
 	RATE_FIRST = 64 << 20,
 	FACTOR_AT_HALF = 4,
-	BURST_NS =
-		1000 * 1000, /* how far the schedule may lag: an idle spell earns at most this much credit */
+	BURST_NS = 1000 * 1000, /* an idle spell earns at most this much credit */
+	NS_PER_S = 1000 * 1000 * 1000,
 };
+
+#define WAIT_NS_MAX (3600ull * NS_PER_S)
 
 void pacer_set_fill(struct pacer *pacer, enum pacing_lender lender, uint64_t used, uint64_t capacity)
 {
@@ -63,27 +65,76 @@ static uint64_t lender_rate(const struct pacer *pacer, unsigned lender)
 	return rate * FACTOR_AT_HALF * left / (PACING_FULL - PACING_FREE);
 }
 
-uint64_t pacer_admit(struct pacer *pacer, uint64_t bytes, uint64_t now_ns)
+/* Bytes a second that all lenders together let pass: UINT64_MAX: writers are free; 0: none may go. */
+static uint64_t admitted_rate(const struct pacer *pacer)
 {
 	uint64_t rate = UINT64_MAX;
 	for (unsigned i = 0; i < PACING_LENDERS; i++) {
 		if (pacer->fill[i] < PACING_FREE)
 			continue;
-		if (pacer->fill[i] >= PACING_FULL) {
-			pacer->stopped_writes++;
-			return UINT64_MAX;
-		}
+		if (pacer->fill[i] >= PACING_FULL)
+			return 0;
 		uint64_t allowed = lender_rate(pacer, i);
 		rate = allowed < rate ? allowed : rate;
 	}
-	if (rate == UINT64_MAX)
-		return now_ns;
+	return rate;
+}
+
+/* a * b / c without overflow in between; saturates. */
+static uint64_t scale(uint64_t a, uint64_t b, uint64_t c)
+{
+	unsigned __int128 result = (unsigned __int128)a * b / c;
+	return result > UINT64_MAX ? UINT64_MAX : (uint64_t)result;
+}
+
+/* Serves the queue up to now at the rate of now. */
+static void pacer_serve(struct pacer *pacer, uint64_t rate, uint64_t now_ns)
+{
+	if (rate == 0 || rate == UINT64_MAX) {
+		/* Nobody goes, or everybody. */
+		if (rate != 0)
+			pacer->served = pacer->booked;
+		pacer->served_ns = now_ns;
+		return;
+	}
+	if (now_ns <= pacer->served_ns)
+		return;
+	uint64_t credit_max = scale(rate, BURST_NS, NS_PER_S);
+	uint64_t bytes = scale(now_ns - pacer->served_ns, rate, NS_PER_S);
+	/* What is less than a byte is not lost: at low rates it is all that comes between two looks. */
+	pacer->served_ns += scale(bytes, NS_PER_S, rate);
+	pacer->served += bytes;
+	if (pacer->served > pacer->booked + credit_max) {
+		pacer->served = pacer->booked + credit_max;
+		pacer->served_ns = now_ns;
+	}
+}
+
+uint64_t pacer_again(struct pacer *pacer, uint64_t place, uint64_t now_ns)
+{
+	uint64_t rate = admitted_rate(pacer);
+	pacer_serve(pacer, rate, now_ns);
 	if (rate == 0)
-		rate = 1;
-	if (pacer->next_ns + BURST_NS < now_ns)
-		pacer->next_ns = now_ns - BURST_NS;
-	uint64_t at = pacer->next_ns;
-	pacer->next_ns += bytes * 1000000000u / rate;
+		return UINT64_MAX;
+	if (place <= pacer->served)
+		return now_ns;
+	/* Rounded up: never back to `now`, and never UINT64_MAX. */
+	uint64_t wait_ns = scale(place - pacer->served, NS_PER_S, rate) + 1;
+	return wait_ns < WAIT_NS_MAX ? now_ns + wait_ns : now_ns + WAIT_NS_MAX;
+}
+
+uint64_t pacer_admit(struct pacer *pacer, uint64_t bytes, uint64_t now_ns, uint64_t *place)
+{
+	*place = pacer->booked;
+	uint64_t at = pacer_again(pacer, *place, now_ns);
+	if (at == UINT64_MAX) {
+		pacer->stopped_writes++;
+		return at;
+	}
+	/* A free write takes no place in the queue, which is empty. */
+	if (admitted_rate(pacer) == UINT64_MAX)
+		return at;
+	pacer->booked += bytes;
 	if (at > now_ns) {
 		pacer->delayed_writes++;
 		pacer->delayed_ns += at - now_ns;

@@ -7,6 +7,9 @@
  * factor that falls in a straight line from 4 at half full to 0 at full: delay rises smoothly with debt, and
  * equilibrium is at seven eighths. At full, writers wait; what never drains makes them fail after the
  * timeout. All arithmetic is in integers; the clock is the caller's.
+ *
+ * Delayed writes stand in a queue of bytes that is served at the admitted rate. A writer keeps its place in
+ * it, not a point in time: whoever began to wait when the rate was low goes on as soon as it rises.
  */
 #ifndef CASCADE_COMPACTION_PACING_H
 #define CASCADE_COMPACTION_PACING_H
@@ -27,7 +30,9 @@ struct pacing_drain {
 struct pacer {
 	uint32_t fill[PACING_LENDERS]; /* 0 .. PACING_FULL and more */
 	struct pacing_drain drain[PACING_LENDERS];
-	uint64_t next_ns; /* when the next delayed write may go: a virtual schedule */
+	uint64_t booked;    /* bytes of delayed writes so far: where the next one's place is */
+	uint64_t served;    /* places up to here may go */
+	uint64_t served_ns; /* as of when */
 	uint64_t delayed_writes, delayed_ns, stopped_writes; /* counters */
 };
 
@@ -43,9 +48,12 @@ void pacer_drained(struct pacer *pacer, enum pacing_lender lender, uint64_t byte
 uint32_t pacer_pressure(const struct pacer *pacer);
 
 /*
- * When a write of `bytes` may go: `now_ns` or earlier: at once; later: then; UINT64_MAX: not while things are
- * as they are (ask again after a change). Books the write in the schedule unless UINT64_MAX.
+ * When a write of `bytes` may go: `now_ns`: at once; later: then, as things are now; UINT64_MAX: not while
+ * things are as they are (ask again after a change). Unless UINT64_MAX the write has its *place from then on.
  */
-uint64_t pacer_admit(struct pacer *pacer, uint64_t bytes, uint64_t now_ns);
+uint64_t pacer_admit(struct pacer *pacer, uint64_t bytes, uint64_t now_ns, uint64_t *place);
+
+/* The same for a write that has a place already: rates and resources may have changed. */
+uint64_t pacer_again(struct pacer *pacer, uint64_t place, uint64_t now_ns);
 
 #endif

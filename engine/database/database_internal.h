@@ -22,7 +22,7 @@ struct snapshot_table {
 	_Alignas(64) _Atomic uint64_t sequence; /* the last commit sequence drawn */
 	_Alignas(64) _Atomic uint32_t live;
 	_Atomic uint32_t high;		       /* slots ever used */
-	_Atomic uint64_t slots[SNAPSHOTS_MAX]; /* 0: free; else 2 * sequence + 1 if still being taken */
+	_Atomic uint64_t slots[SNAPSHOTS_MAX]; /* 0: free; else a sequence, see snapshots.c */
 };
 
 /* Pinned values are taken from a free list of the shard's. */
@@ -39,7 +39,10 @@ struct database_shard {
 	struct store_options options;
 	char *directory;
 	struct value_pin *free_pins;
-	uint64_t pins;	      /* values that are pinned at the moment */
+	uint64_t pins;	   /* values that are pinned at the moment */
+	uint64_t pins_max; /* further ones are copied */
+	uint64_t calls;	   /* under way here; close waits for them */
+	struct wait_list no_calls;
 	struct status status; /* of open or close */
 };
 
@@ -80,6 +83,18 @@ static inline uint32_t database_route(const cascade *db, uint64_t hash)
 /* Runs function(task, argument) on the shard and returns when it has ended: as a plain call when the calling
  * task is there already, as a WAIT call from a task elsewhere, and as a request from any other thread. */
 void database_call(cascade *db, uint32_t shard, task_function *function, void *argument);
+
+/* Around everything that uses the store for a caller. On the shard. */
+static inline void database_enter(struct database_shard *shard)
+{
+	shard->calls++;
+}
+
+static inline void database_leave(struct database_shard *shard)
+{
+	if (--shard->calls == 0 && !wait_list_is_empty(&shard->no_calls))
+		wait_list_wake_all(&shard->no_calls);
+}
 
 /* The calling task if it is one of this database's, else NULL. */
 struct task *database_task(const cascade *db);

@@ -1,6 +1,10 @@
 /*
- * An iterator over all shards: one cursor on each, read ahead in chunks of copied rows, and the smallest of
- * their current keys. Rows travel, cursors stay: no shard touches another's memory.
+ * An iterator over all shards: rows are fetched from each in chunks of copies, and the smallest of the
+ * current keys is where the iterator stands. Rows travel, so no shard touches another's memory.
+ *
+ * Between fetches an iterator holds nothing on the shards: no frames of the pool, no memtable, no tables. Its
+ * snapshot alone lets the next fetch find what the last one left off at. So any number of iterators may stand
+ * open for any time and neither block each other nor keep memory or files from being freed.
  */
 #include "base/assert.h"
 #include "base/bytes.h"
@@ -11,29 +15,35 @@
 
 enum {
 	ROW_HEADER_BYTES = 8, /* key size, value size */
-	CHUNK_BYTES = 16 << 10,
+	/* Chunks double from fetch to fetch: a short scan reads little too much, a long one seeks seldom. */
+	CHUNK_BYTES_FIRST = 16 << 10,
+	CHUNK_BYTES_LAST = 256 << 10,
 	CHUNK_ROWS_FIRST = 8,
-	CHUNK_ROWS_LAST = 256,
+	CHUNK_ROWS_LAST = 4096,
+	ROWS_PER_BREATH = 32,
 };
 
 struct shard_cursor;
 
-/* What a shard is asked for: to stand somewhere, and to fill a chunk from there. */
+struct key_buffer {
+	uint8_t *bytes;
+	size_t size;
+	size_t capacity;
+};
+
+/* What a shard is asked for: to fill a chunk with the rows from a key on. */
 struct fetch {
 	cascade_iterator *iterator;
 	struct shard_cursor *cursor;
-	bool seek; /* false: goes on behind the last chunk */
 	struct slice key;
-	uint64_t rows;
 	struct status status;
 	struct request request; /* of a thread that is no shard's */
 };
 
-/* One shard's part. The chunk belongs to the iterator; the cursor lives on the shard. */
+/* One shard's part. */
 struct shard_cursor {
 	struct fetch fetch;
 	struct database_shard *shard;
-	struct iterator *cursor;
 	uint8_t *chunk;
 	size_t capacity;
 	size_t size; /* bytes filled */
@@ -41,6 +51,7 @@ struct shard_cursor {
 	bool has_row;
 	bool ended; /* the shard has no rows behind the chunk */
 	struct slice key, value;
+	struct key_buffer resume; /* the first key behind the chunk, unless ended */
 };
 
 struct cascade_iterator {
@@ -49,30 +60,48 @@ struct cascade_iterator {
 	uint32_t slot; /* of the iterator's own snapshot; SNAPSHOTS_MAX: a given one */
 	struct slice lower, upper;
 	bool has_upper;
-	uint64_t chunk_rows;	      /* of the next chunk */
+	struct key_buffer
+		target;	     /* of a seek: the caller's key may lie in a chunk that the seek fills anew */
+	uint64_t chunk_rows; /* of the next chunk, at most */
+	size_t chunk_bytes;
 	struct shard_cursor *current; /* NULL: not valid */
 	struct status status;
 	struct shard_cursor cursors[];
 };
 
-/* Room for one more row; only the first row of a chunk may make it grow. */
-static struct status chunk_reserve(struct shard_cursor *cursor, size_t bytes, bool *full)
+/* Gives the chunk, which is empty, room for at least `bytes`. */
+static struct status chunk_grow(struct shard_cursor *cursor, size_t bytes)
 {
-	*full = false;
-	if (cursor->size + bytes <= cursor->capacity)
+	if (bytes <= cursor->capacity)
 		return status_ok();
-	if (cursor->size > 0) {
-		*full = true;
-		return status_ok();
-	}
-	size_t capacity = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
-	uint8_t *chunk = memory_allocate(capacity);
+	uint8_t *chunk = memory_allocate(bytes);
 	if (chunk == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	memory_free(cursor->chunk);
 	cursor->chunk = chunk;
-	cursor->capacity = capacity;
+	cursor->capacity = bytes;
 	return status_ok();
+}
+
+static struct status key_buffer_set(struct key_buffer *buffer, struct slice key)
+{
+	if (key.size > buffer->capacity) {
+		size_t capacity = key.size < 64 ? 64 : 2 * key.size;
+		uint8_t *bytes = memory_resize(buffer->bytes, capacity);
+		if (bytes == NULL)
+			return status_make(STATUS_NO_MEMORY);
+		buffer->bytes = bytes;
+		buffer->capacity = capacity;
+	}
+	if (key.size > 0)
+		memcpy(buffer->bytes, key.data, key.size);
+	buffer->size = key.size;
+	return status_ok();
+}
+
+static struct slice key_buffer_slice(const struct key_buffer *buffer)
+{
+	return slice_make(buffer->bytes, buffer->size);
 }
 
 static void chunk_add(struct shard_cursor *cursor, const struct entry *entry)
@@ -88,53 +117,55 @@ static void chunk_add(struct shard_cursor *cursor, const struct entry *entry)
 	cursor->size += ROW_HEADER_BYTES + entry->key.size + entry->value.size;
 }
 
-/* Leaves the cursor on the first row that is not in the chunk. */
-MAY_SUSPEND static struct status fill_chunk(struct task *self, struct shard_cursor *cursor, uint64_t rows)
+/* Fills the chunk from where `rows` stands: with one row at least, however large. */
+MAY_SUSPEND static struct status fill_chunk(struct task *self, struct shard_cursor *cursor,
+					    struct iterator *rows)
 {
-	struct iterator *rows_of = cursor->cursor;
-	cursor->size = 0;
-	cursor->next = 0;
-	for (uint64_t i = 0; i < rows && rows_of->valid; i++) {
-		const struct entry *entry = &rows_of->entry;
-		bool full;
-		TRY(chunk_reserve(cursor, ROW_HEADER_BYTES + entry->key.size + entry->value.size, &full));
-		if (full)
+	const cascade_iterator *iterator = cursor->fetch.iterator;
+	TRY(chunk_grow(cursor, iterator->chunk_bytes));
+	for (uint64_t i = 0; i < iterator->chunk_rows && rows->valid; i++) {
+		const struct entry *entry = &rows->entry;
+		size_t bytes = ROW_HEADER_BYTES + entry->key.size + entry->value.size;
+		if (i == 0)
+			TRY(chunk_grow(cursor, bytes));
+		if (cursor->size + bytes > cursor->capacity)
 			break;
 		chunk_add(cursor, entry);
-		TRY(iterator_next(self, rows_of));
+		TRY(iterator_next(self, rows));
+		if (i % ROWS_PER_BREATH == ROWS_PER_BREATH - 1)
+			task_breathe(self);
 	}
-	cursor->ended = !rows_of->valid;
+	if (rows->valid)
+		TRY(key_buffer_set(&cursor->resume, rows->entry.key));
+	cursor->ended = !rows->valid;
 	return status_ok();
 }
 
 MAY_SUSPEND static struct status fetch_rows(struct task *self, struct fetch *fetch)
 {
 	struct shard_cursor *cursor = fetch->cursor;
-	cascade_iterator *iterator = fetch->iterator;
+	const cascade_iterator *iterator = fetch->iterator;
 	struct store *store = cursor->shard->store;
+	struct iterator *rows;
+	cursor->size = 0;
+	cursor->next = 0;
 	cursor->ended = true;
-	if (cursor->cursor == NULL) {
-		store->ops->wait_published(self, store, iterator->sequence);
-		TRY(store->ops->cursor_create(self, store, iterator->sequence, iterator->lower,
-					      iterator->upper, iterator->has_upper, &cursor->cursor));
-	}
-	if (fetch->seek)
-		TRY(iterator_seek(self, cursor->cursor, fetch->key, SEQUENCE_MAX));
-	return fill_chunk(self, cursor, fetch->rows);
+	store->ops->wait_published(self, store, iterator->sequence);
+	TRY(store->ops->cursor_create(self, store, iterator->sequence, iterator->lower, iterator->upper,
+				      iterator->has_upper, &rows));
+	struct status status = iterator_seek(self, rows, fetch->key, SEQUENCE_MAX);
+	if (status_is_ok(status))
+		status = fill_chunk(self, cursor, rows);
+	iterator_destroy(rows);
+	return status;
 }
 
 static void run_fetch(struct task *self, void *argument)
 {
 	struct fetch *fetch = argument;
+	database_enter(fetch->cursor->shard);
 	fetch->status = fetch_rows(self, fetch);
-}
-
-static void run_destroy(struct task *self, void *argument)
-{
-	(void)self;
-	struct shard_cursor *cursor = argument;
-	iterator_destroy(cursor->cursor);
-	cursor->cursor = NULL;
+	database_leave(fetch->cursor->shard);
 }
 
 /* Makes the chunk's next row the current one; false: the chunk is used up. */
@@ -166,6 +197,9 @@ static void grow_chunks(cascade_iterator *iterator)
 	iterator->chunk_rows *= 2;
 	if (iterator->chunk_rows > CHUNK_ROWS_LAST)
 		iterator->chunk_rows = CHUNK_ROWS_LAST;
+	iterator->chunk_bytes *= 2;
+	if (iterator->chunk_bytes > CHUNK_BYTES_LAST)
+		iterator->chunk_bytes = CHUNK_BYTES_LAST;
 }
 
 /* From a thread that is no shard: all shards at once. */
@@ -187,14 +221,14 @@ static void fetch_from_outside(cascade_iterator *iterator)
 static struct status iterator_seek_all(cascade_iterator *iterator, struct slice key)
 {
 	cascade *db = iterator->db;
+	TRY(key_buffer_set(&iterator->target, key));
 	iterator->current = NULL;
 	for (uint32_t i = 0; i < db->shard_count; i++) {
 		struct shard_cursor *cursor = &iterator->cursors[i];
+		cursor->has_row = false;
 		cursor->fetch = (struct fetch) { .iterator = iterator,
 						 .cursor = cursor,
-						 .seek = true,
-						 .key = key,
-						 .rows = iterator->chunk_rows };
+						 .key = key_buffer_slice(&iterator->target) };
 	}
 	if (database_task(db) == NULL) {
 		fetch_from_outside(iterator);
@@ -221,8 +255,8 @@ static cascade_status iterator_report(cascade_iterator *iterator, struct status 
 
 cascade_status cascade_iterator_seek(cascade_iterator *iterator, cascade_slice key)
 {
-	if (iterator == NULL)
-		return database_report(status_error(STATUS_INVALID, "iterator must be given"));
+	if (iterator == NULL || (key.data == NULL && key.size > 0))
+		return database_report(status_error(STATUS_INVALID, "iterator and key must be given"));
 	return iterator_report(iterator, iterator_seek_all(iterator, slice_of(key)));
 }
 
@@ -237,10 +271,12 @@ static struct status iterator_advance(cascade_iterator *iterator)
 	if (cursor == NULL)
 		return status_error(STATUS_INVALID, "the iterator stands on no key");
 	if (!take_row(cursor) && !cursor->ended) {
-		struct fetch fetch = { .iterator = iterator, .cursor = cursor, .rows = iterator->chunk_rows };
+		cursor->fetch = (struct fetch) { .iterator = iterator,
+						 .cursor = cursor,
+						 .key = key_buffer_slice(&cursor->resume) };
 		database_call(iterator->db, (uint32_t)(cursor->shard - iterator->db->shards), run_fetch,
-			      &fetch);
-		TRY(fetch.status);
+			      &cursor->fetch);
+		TRY(cursor->fetch.status);
 		grow_chunks(iterator);
 		take_row(cursor);
 	}
@@ -262,7 +298,7 @@ bool cascade_iterator_valid(const cascade_iterator *iterator)
 
 cascade_status cascade_iterator_status(const cascade_iterator *iterator)
 {
-	return (cascade_status)iterator->status.code;
+	return iterator != NULL ? (cascade_status)iterator->status.code : CASCADE_INVALID;
 }
 
 cascade_slice cascade_iterator_key(const cascade_iterator *iterator)
@@ -325,6 +361,10 @@ static struct status iterator_make(cascade *db, const cascade_iterator_options *
 {
 	if (db == NULL || result == NULL)
 		return status_error(STATUS_INVALID, "db and iterator must be given");
+	if (options != NULL &&
+	    ((options->lower.data == NULL && options->lower.size > 0) ||
+	     (options->has_upper && options->upper.data == NULL && options->upper.size > 0)))
+		return status_error(STATUS_INVALID, "a bound is NULL");
 	cascade_iterator *iterator =
 		memory_allocate_zeroed(1, sizeof(*iterator) + db->shard_count * sizeof(iterator->cursors[0]));
 	if (iterator == NULL)
@@ -333,6 +373,7 @@ static struct status iterator_make(cascade *db, const cascade_iterator_options *
 	for (uint32_t i = 0; i < db->shard_count; i++)
 		iterator->cursors[i].shard = &db->shards[i];
 	iterator->chunk_rows = first_chunk_rows(db, options);
+	iterator->chunk_bytes = CHUNK_BYTES_FIRST;
 	iterator->slot = SNAPSHOTS_MAX;
 	atomic_fetch_add(&db->handles, 1);
 	struct status status = iterator_bounds(iterator, options);
@@ -358,13 +399,12 @@ void cascade_iterator_destroy(cascade_iterator *iterator)
 		return;
 	cascade *db = iterator->db;
 	for (uint32_t i = 0; i < db->shard_count; i++) {
-		struct shard_cursor *cursor = &iterator->cursors[i];
-		if (cursor->cursor != NULL)
-			database_call(db, i, run_destroy, cursor);
-		memory_free(cursor->chunk);
+		memory_free(iterator->cursors[i].chunk);
+		memory_free(iterator->cursors[i].resume.bytes);
 	}
 	if (iterator->slot != SNAPSHOTS_MAX)
 		snapshots_leave(&db->snapshots, iterator->slot);
+	memory_free(iterator->target.bytes);
 	memory_free((void *)(uintptr_t)iterator->lower.data);
 	memory_free((void *)(uintptr_t)iterator->upper.data);
 	memory_free(iterator);

@@ -10,7 +10,11 @@
 
 #include "base/poison.h"
 
-enum { RING_FACTOR = 2 }; /* the log's ring holds this many times the memtables */
+enum {
+	RING_FACTOR = 2, /* the log's ring holds this many times the memtables */
+	PINS_SHARE = 8,	 /* tasks may pin as many values as an eighth of the pool's frames */
+	SUBMIT_AGAIN_NS = 100 * 1000,
+};
 
 /* --- a directory that holds no finished database --- */
 
@@ -181,6 +185,8 @@ static struct status make_shard_directories(cascade *db, bool create)
 		char name[32];
 		(void)snprintf(name, sizeof(name), "shard-%04u", i);
 		db->shards[i].db = db;
+		db->shards[i].pins_max =
+			db->options.cache_bytes / db->shard_count / IO_PAGE_BYTES / PINS_SHARE;
 		db->shards[i].directory = root_join(db->path, name);
 		if (db->shards[i].directory == NULL)
 			return status_make(STATUS_NO_MEMORY);
@@ -204,6 +210,8 @@ static void run_close(struct task *self, void *argument)
 {
 	struct database_shard *shard = argument;
 	shard->status = status_ok();
+	while (shard->calls > 0)
+		wait_list_wait(self, &shard->no_calls);
 	if (shard->store != NULL)
 		shard->status = shard->store->ops->close(self, shard->store);
 	shard->store = NULL;
@@ -220,8 +228,9 @@ static struct status on_all_shards(cascade *db, task_function *function)
 	struct request requests[RUNTIME_SHARDS_MAX];
 	for (uint32_t i = 0; i < db->shard_count; i++) {
 		request_init(&requests[i], function, &db->shards[i]);
-		struct status status = runtime_submit(db->runtime, i, &requests[i]);
-		ASSERT(status_is_ok(status));
+		/* The inbox may be full of calls under way. */
+		while (!status_is_ok(runtime_submit(db->runtime, i, &requests[i])))
+			clock_sleep_ns(SUBMIT_AGAIN_NS);
 	}
 	struct status status = status_ok();
 	for (uint32_t i = 0; i < db->shard_count; i++) {
@@ -247,6 +256,8 @@ static struct status open_shards(cascade *db, bool create)
 	if (db->shards == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	memset(db->shards, 0, db->shard_count * sizeof(*db->shards));
+	for (uint32_t i = 0; i < db->shard_count; i++)
+		wait_list_init(&db->shards[i].no_calls);
 	TRY(start_runtime(db));
 	TRY(make_shard_directories(db, create));
 	TRY(on_all_shards(db, run_open));
@@ -278,7 +289,7 @@ static struct status check_shards(const cascade *db, const struct root *root)
 			    root->shards, db->options.shards);
 }
 
-static struct status open_steps(cascade *db)
+static struct status open_steps(cascade *db, const cascade_options *options)
 {
 	struct io_options io_options = { .depth = 8, .direct = false };
 	char ignored[NOTICE_BYTES];
@@ -290,6 +301,7 @@ static struct status open_steps(cascade *db)
 	bool create;
 	TRY(find_or_begin(db, &root, &create));
 	TRY(check_shards(db, &root));
+	TRY(options_resolve(options, root.shards, &db->options));
 	db->shard_count = root.shards;
 	db->id[0] = root.id[0];
 	db->id[1] = root.id[1];
@@ -331,9 +343,9 @@ cascade_status cascade_open(const char *path, const cascade_options *options, ca
 	db->path = memory_copy_string(path);
 	struct status status = status_make(STATUS_NO_MEMORY);
 	if (db->path != NULL)
-		status = options_resolve(options, &db->options);
+		status = options_resolve(options, 0, &db->options);
 	if (status_is_ok(status))
-		status = open_steps(db);
+		status = open_steps(db, options);
 	if (!status_is_ok(status)) {
 		struct status ignored = database_free(db);
 		(void)ignored;

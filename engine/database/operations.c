@@ -20,8 +20,10 @@ static void run_write(struct task *self, void *argument)
 {
 	struct write_call *call = argument;
 	struct store *store = call->shard->store;
+	database_enter(call->shard);
 	call->status =
 		store->ops->write(self, store, call->pieces, call->count, call->user_bytes, call->durability);
+	database_leave(call->shard);
 }
 
 static struct status check_key(cascade_slice key)
@@ -95,10 +97,16 @@ struct cascade_batch {
 	size_t size;
 	size_t capacity;
 	size_t count;
+	/* Where each key's operation begins, plus one; 0: empty. Open addressing by the key's hash, at most
+	 * half full. */
+	uint32_t *places;
+	size_t place_count; /* a power of two, or 0 */
 };
 
 cascade_status cascade_batch_create(cascade_batch **batch)
 {
+	if (batch == NULL)
+		return database_report(status_error(STATUS_INVALID, "batch must be given"));
 	*batch = memory_allocate_zeroed(1, sizeof(**batch));
 	return database_report(status_make(*batch != NULL ? STATUS_OK : STATUS_NO_MEMORY));
 }
@@ -107,38 +115,83 @@ void cascade_batch_destroy(cascade_batch *batch)
 {
 	if (batch == NULL)
 		return;
+	memory_free(batch->places);
 	memory_free(batch->bytes);
 	memory_free(batch);
 }
 
 void cascade_batch_clear(cascade_batch *batch)
 {
+	if (batch == NULL)
+		return;
 	batch->size = 0;
 	batch->count = 0;
+	if (batch->place_count > 0)
+		memset(batch->places, 0, batch->place_count * sizeof(*batch->places));
 }
 
 size_t cascade_batch_count(const cascade_batch *batch)
 {
-	return batch->count;
+	return batch != NULL ? batch->count : 0;
 }
 
-/* Takes out the earlier operation on the same key: in a batch the last one wins, and a memtable takes each
- * key of a commit once. */
-static void batch_drop_key(cascade_batch *batch, struct slice key)
+/* The operation that begins at `offset`; returns where it ends. */
+static size_t batch_operation(const cascade_batch *batch, size_t offset, struct entry *entry)
 {
-	struct slice rest = slice_make(batch->bytes, batch->size);
+	struct slice rest = slice_make(batch->bytes + offset, batch->size - offset);
+	bool decoded = batch_decode(&rest, entry);
+	ASSERT(decoded);
+	return batch->size - rest.size;
+}
+
+/* The place of the key's operation, or the empty one where it belongs. */
+static uint32_t *batch_place(const cascade_batch *batch, struct slice key)
+{
+	size_t mask = batch->place_count - 1;
+	for (size_t at = hash_key(key) & mask;; at = (at + 1) & mask) {
+		struct entry entry;
+		uint32_t *place = &batch->places[at];
+		if (*place == 0)
+			return place;
+		(void)batch_operation(batch, *place - 1, &entry);
+		if (slice_equal(entry.key, key))
+			return place;
+	}
+}
+
+/* Room for one more place. */
+static struct status batch_grow_places(cascade_batch *batch)
+{
+	if (2 * (batch->count + 1) <= batch->place_count)
+		return status_ok();
+	size_t count = batch->place_count == 0 ? 32 : 2 * batch->place_count;
+	uint32_t *places = memory_allocate_zeroed(count, sizeof(*places));
+	if (places == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	memory_free(batch->places);
+	batch->places = places;
+	batch->place_count = count;
+	for (size_t at = 0; at < batch->size;) {
+		struct entry entry;
+		size_t end = batch_operation(batch, at, &entry);
+		*batch_place(batch, entry.key) = (uint32_t)at + 1;
+		at = end;
+	}
+	return status_ok();
+}
+
+/* Takes out the operation at `begin`: in a batch the last one on a key wins, and a memtable takes each key of
+ * a commit once. */
+static void batch_drop(cascade_batch *batch, size_t begin)
+{
 	struct entry entry;
-	while (rest.size > 0) {
-		size_t begin = batch->size - rest.size;
-		bool decoded = batch_decode(&rest, &entry);
-		ASSERT(decoded);
-		if (!slice_equal(entry.key, key))
-			continue;
-		size_t end = batch->size - rest.size;
-		memmove(batch->bytes + begin, batch->bytes + end, batch->size - end);
-		batch->size -= end - begin;
-		batch->count--;
-		return;
+	size_t end = batch_operation(batch, begin, &entry);
+	memmove(batch->bytes + begin, batch->bytes + end, batch->size - end);
+	batch->size -= end - begin;
+	batch->count--;
+	for (size_t i = 0; i < batch->place_count; i++) {
+		if (batch->places[i] > begin + 1)
+			batch->places[i] -= (uint32_t)(end - begin);
 	}
 }
 
@@ -168,7 +221,12 @@ static struct status batch_add(cascade_batch *batch, enum entry_kind kind, casca
 	if (batch->size + more > BATCH_BYTES_MAX + BATCH_HEADER_BYTES_MAX)
 		return status_error(STATUS_INVALID, "the batch would pass %d bytes", (int)BATCH_BYTES_MAX);
 	TRY(batch_reserve(batch, more));
-	batch_drop_key(batch, slice_of(key));
+	TRY(batch_grow_places(batch));
+	/* An earlier operation on the key goes, and leaves its place in the table to the new one. */
+	uint32_t *place = batch_place(batch, slice_of(key));
+	if (*place != 0)
+		batch_drop(batch, *place - 1);
+	*place = (uint32_t)batch->size + 1;
 	uint8_t *at = batch->bytes + batch->size;
 	at += batch_encode_header(at, kind, key.size, value.size);
 	if (key.size > 0)
@@ -282,16 +340,10 @@ static struct status copy_out(struct get_call *call, const struct store_value *f
 	return status_ok();
 }
 
-static void run_get(struct task *self, void *argument)
+MAY_SUSPEND static void get_pinned(struct task *self, struct get_call *call, struct value_pin *pin)
 {
-	struct get_call *call = argument;
 	struct database_shard *shard = call->shard;
 	struct store *store = shard->store;
-	struct value_pin *pin = pin_take(shard);
-	if (pin == NULL) {
-		call->status = status_make(STATUS_NO_MEMORY);
-		return;
-	}
 	if (call->sequence != SEQUENCE_MAX)
 		store->ops->wait_published(self, store, call->sequence);
 	call->status = store->ops->get(self, store, call->key, call->hash, call->sequence, &pin->value);
@@ -299,7 +351,9 @@ static void run_get(struct task *self, void *argument)
 		pin_put_back(shard, pin);
 		return;
 	}
-	if (call->pin_allowed) {
+	/* Tasks that collected pins without end would take all frames of the pool, and then wait for each
+	 * other, or for themselves: beyond a share of the pool they get copies. */
+	if (call->pin_allowed && shard->pins < shard->pins_max) {
 		call->value->data = pin->value.value.data;
 		call->value->size = pin->value.value.size;
 		call->value->pin[PIN_SHARD] = shard;
@@ -310,6 +364,18 @@ static void run_get(struct task *self, void *argument)
 	call->status = copy_out(call, &pin->value);
 	store->ops->value_release(store, &pin->value);
 	pin_put_back(shard, pin);
+}
+
+static void run_get(struct task *self, void *argument)
+{
+	struct get_call *call = argument;
+	database_enter(call->shard);
+	struct value_pin *pin = pin_take(call->shard);
+	if (pin != NULL)
+		get_pinned(self, call, pin);
+	else
+		call->status = status_make(STATUS_NO_MEMORY);
+	database_leave(call->shard);
 }
 
 static struct status get_value(cascade *db, cascade_slice key, const cascade_read_options *options,

@@ -50,7 +50,7 @@ static const cascade_option_info option_table[OPT_COUNT] = {
 	[OPT_MEMTABLE_KIND] = { "memtable.kind", "component", NULL, NULL, "variant of the memtable" },
 	[OPT_MEMTABLE_SIZE] = { "memtable.size", "size", "auto", NULL,
 				"all memtables together, immutable ones included; auto: a quarter of "
-				"memory" },
+				"memory, or what the buffers leave" },
 	[OPT_FILTER_KIND] = { "filter.kind", "component", NULL, NULL, "variant of the filters" },
 	[OPT_CACHE_KIND] = { "cache.kind", "component", NULL, NULL, "strategy of the buffer pool" },
 	[OPT_CACHE_SIZE] = { "cache.size", "size", "auto", NULL,
@@ -84,7 +84,7 @@ static const enum option_id kind_option[COMPONENT_KIND_COUNT] = {
 	[COMPONENT_COMPACTION] = OPT_COMPACTION_KIND,
 };
 
-enum { COMPONENT_SETTINGS_MAX = 64, OPTION_NAME_BYTES = 64 };
+enum { COMPONENT_SETTINGS_MAX = 64, OPTION_NAME_BYTES = 64, CHOICES_BYTES = 512 };
 
 /* A component's option as given: checked against the chosen variant when resolved. */
 struct component_setting {
@@ -109,18 +109,41 @@ static const char *default_variant(enum component_kind kind)
 	return component_list(kind)[0]->name;
 }
 
+/* The kind whose variant the option chooses; COMPONENT_KIND_COUNT: it is no such option. */
+static unsigned option_kind(unsigned id)
+{
+	unsigned kind = 0;
+	while (kind < COMPONENT_KIND_COUNT && kind_option[kind] != id)
+		kind++;
+	return kind;
+}
+
 static const char *default_text(unsigned id)
 {
-	for (unsigned kind = 0; kind < COMPONENT_KIND_COUNT; kind++) {
-		if (kind_option[kind] == id)
-			return default_variant((enum component_kind)kind);
-	}
-	return option_table[id].default_value;
+	unsigned kind = option_kind(id);
+	return kind < COMPONENT_KIND_COUNT ? default_variant((enum component_kind)kind)
+					   : option_table[id].default_value;
 }
 
 /* Defaults of variants come from the registry, so the public list is put together once. */
 static cascade_option_info public_options[OPT_COUNT];
+static char public_choices[COMPONENT_KIND_COUNT][CHOICES_BYTES];
 static atomic_int public_options_state; /* 0: not made, 1: being made, 2: ready */
+
+/* The names of a kind's variants with blanks between them. */
+static const char *list_choices(unsigned kind)
+{
+	char *text = public_choices[kind];
+	size_t used = 0;
+	const struct component *const *list = component_list((enum component_kind)kind);
+	for (size_t i = 0; list[i] != NULL; i++) {
+		int added =
+			snprintf(text + used, CHOICES_BYTES - used, "%s%s", i > 0 ? " " : "", list[i]->name);
+		ASSERT(added > 0 && (size_t)added < CHOICES_BYTES - used);
+		used += (size_t)added;
+	}
+	return text;
+}
 
 size_t cascade_option_list(const cascade_option_info **options)
 {
@@ -129,6 +152,11 @@ size_t cascade_option_list(const cascade_option_info **options)
 		for (unsigned id = 0; id < OPT_COUNT; id++) {
 			public_options[id] = option_table[id];
 			public_options[id].default_value = default_text(id);
+			unsigned kind = option_kind(id);
+			if (kind < COMPONENT_KIND_COUNT) {
+				public_options[id].type = "choice";
+				public_options[id].choices = list_choices(kind);
+			}
 		}
 		atomic_store(&public_options_state, 2);
 	}
@@ -224,6 +252,8 @@ size_t cascade_component_list(const cascade_component_info **components)
 
 cascade_status cascade_options_create(cascade_options **options)
 {
+	if (options == NULL)
+		return database_report(status_error(STATUS_INVALID, "options must be given"));
 	*options = memory_allocate_zeroed(1, sizeof(**options));
 	return database_report(status_make(*options != NULL ? STATUS_OK : STATUS_NO_MEMORY));
 }
@@ -269,14 +299,47 @@ static const struct option *variant_option(const struct component *component, co
 	return NULL;
 }
 
-static bool any_variant_has(enum component_kind kind, const char *name)
+/* The option of that name of any variant of the kind. */
+static const struct option *any_variant_option(enum component_kind kind, const char *name)
 {
 	const struct component *const *list = component_list(kind);
-	for (size_t i = 0; list[i] != NULL; i++) {
-		if (variant_option(list[i], name) != NULL)
-			return true;
+	const struct option *option = NULL;
+	for (size_t i = 0; list[i] != NULL && option == NULL; i++)
+		option = variant_option(list[i], name);
+	return option;
+}
+
+/* Puts the option's name, which may come in two parts, before what is wrong with its value. */
+static struct status prefix_message(struct status status, const char *name, const char *own)
+{
+	char reason[160];
+	status_describe(status, reason, sizeof(reason));
+	return status_error(STATUS_INVALID, "%s%s%s: %s", name, own != NULL ? "." : "",
+			    own != NULL ? own : "", reason);
+}
+
+/* A component option's text as the number that component_set_option takes. */
+static struct status parse_component_value(enum option_type type, const char *value, double *number)
+{
+	uint64_t whole = 0;
+	bool boolean = false;
+	switch (type) {
+	case OPTION_SIZE:
+		TRY(units_parse_size(value, &whole));
+		*number = (double)whole;
+		break;
+	case OPTION_INTEGER:
+		TRY(units_parse_count(value, &whole));
+		*number = (double)whole;
+		break;
+	case OPTION_BOOLEAN:
+		TRY(units_parse_boolean(value, &boolean));
+		*number = boolean;
+		break;
+	case OPTION_REAL:
+		return units_parse_real(value, number);
 	}
-	return false;
+	return status_ok();
 }
 
 static struct status unknown_option(const char *name)
@@ -288,8 +351,16 @@ static struct status set_component_option(cascade_options *options, const char *
 {
 	enum component_kind kind;
 	const char *own = component_option_name(name, &kind);
-	if (own == NULL || strlen(own) >= OPTION_NAME_BYTES || !any_variant_has(kind, own))
+	if (own == NULL || strlen(own) >= OPTION_NAME_BYTES)
 		return unknown_option(name);
+	const struct option *option = any_variant_option(kind, own);
+	if (option == NULL)
+		return unknown_option(name);
+	/* Its form now, its range when it is known which variant takes it. */
+	double number;
+	struct status status = parse_component_value(option->type, value, &number);
+	if (!status_is_ok(status))
+		return prefix_message(status, component_kind_name(kind), own);
 	struct component_setting *setting = NULL;
 	for (size_t i = 0; i < options->setting_count; i++) {
 		if (options->settings[i].kind == kind && strcmp(options->settings[i].name, own) == 0)
@@ -320,14 +391,12 @@ static struct status check_choice(const cascade_option_info *info, const char *v
 
 static struct status check_variant(unsigned id, const char *value)
 {
-	for (unsigned kind = 0; kind < COMPONENT_KIND_COUNT; kind++) {
-		if (kind_option[kind] != id || component_find((enum component_kind)kind, value) != NULL)
-			continue;
-		return status_error(STATUS_INVALID, "%s: unknown variant '%.40s', did you mean '%s'?",
-				    option_table[id].name, value,
-				    component_nearest((enum component_kind)kind, value));
-	}
-	return status_ok();
+	unsigned kind = option_kind(id);
+	if (kind == COMPONENT_KIND_COUNT || component_find((enum component_kind)kind, value) != NULL)
+		return status_ok();
+	return status_error(STATUS_INVALID, "%s: unknown variant '%.40s', did you mean '%s'?",
+			    option_table[id].name, value,
+			    component_nearest((enum component_kind)kind, value));
 }
 
 /* The value's form, as far as it can be judged alone. */
@@ -357,9 +426,7 @@ static struct status check_value(unsigned id, const char *value)
 		status = units_parse_boolean(value, &boolean);
 	if (status_is_ok(status))
 		return status;
-	char reason[160];
-	status_describe(status, reason, sizeof(reason));
-	return status_error(STATUS_INVALID, "%s: %s", info->name, reason);
+	return prefix_message(status, info->name, NULL);
 }
 
 cascade_status cascade_options_set(cascade_options *options, const char *name, const char *value)
@@ -444,25 +511,9 @@ static struct status resolve_component(const cascade_options *options, enum comp
 			return status_error(STATUS_INVALID, "%s.%s: '%s' has no such option",
 					    component_kind_name(kind), setting->name, component->name);
 		double number = 0;
-		uint64_t whole = 0;
-		bool boolean = false;
-		switch (option->type) {
-		case OPTION_SIZE:
-			TRY(units_parse_size(setting->value, &whole));
-			number = (double)whole;
-			break;
-		case OPTION_INTEGER:
-			TRY(units_parse_count(setting->value, &whole));
-			number = (double)whole;
-			break;
-		case OPTION_BOOLEAN:
-			TRY(units_parse_boolean(setting->value, &boolean));
-			number = boolean;
-			break;
-		case OPTION_REAL:
-			TRY(units_parse_real(setting->value, &number));
-			break;
-		}
+		struct status status = parse_component_value(option->type, setting->value, &number);
+		if (!status_is_ok(status))
+			return prefix_message(status, component_kind_name(kind), setting->name);
 		TRY(component_set_option(component, values, setting->name, number));
 	}
 	return status_ok();
@@ -521,22 +572,45 @@ uint64_t options_shard_overhead(const struct resolved_options *resolved)
 	       (uint64_t)resolved->merges_max * (BUILDER_BYTES + INPUTS_PER_MERGE * STREAM_BYTES);
 }
 
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Parts left at "auto" get their usual share of a given bound, or what the others leave of it. */
+static void split_memory(struct resolved_options *resolved, uint64_t memory, uint64_t overhead,
+			 bool memtable_auto, bool cache_auto)
+{
+	uint64_t given = overhead + (memtable_auto ? 0 : resolved->memtable_bytes) +
+			 (cache_auto ? 0 : resolved->cache_bytes);
+	uint64_t rest = memory > given ? memory - given : 0;
+	if (memtable_auto) {
+		resolved->memtable_bytes = smaller(memory / 4, cache_auto ? rest / 3 : rest);
+		rest -= resolved->memtable_bytes;
+	}
+	if (cache_auto)
+		resolved->cache_bytes = smaller(memory / 2, rest);
+}
+
 static struct status resolve_memory(const cascade_options *options, struct resolved_options *resolved)
 {
 	uint64_t overhead = resolved->shards * options_shard_overhead(resolved);
 	bool memtable_auto = is_auto(options, OPT_MEMTABLE_SIZE);
 	bool cache_auto = is_auto(options, OPT_CACHE_SIZE);
+	bool memory_auto = is_auto(options, OPT_MEMORY);
 	uint64_t memory = 256ull << 20;
-	if (!is_auto(options, OPT_MEMORY))
-		memory = size_of(options, OPT_MEMORY);
-	else if (!memtable_auto && !cache_auto)
-		memory = size_of(options, OPT_MEMTABLE_SIZE) + size_of(options, OPT_CACHE_SIZE) + overhead;
 	resolved->memtable_bytes = memtable_auto ? memory / 4 : size_of(options, OPT_MEMTABLE_SIZE);
 	resolved->cache_bytes = cache_auto ? memory / 2 : size_of(options, OPT_CACHE_SIZE);
+	if (!memory_auto) {
+		memory = size_of(options, OPT_MEMORY);
+		split_memory(resolved, memory, overhead, memtable_auto, cache_auto);
+	} else if (!memtable_auto && !cache_auto) {
+		memory = 0; /* what the parts ask for */
+	}
 	/* Parts that were asked for may be larger than the default memory; a given bound they may not pass.
 	 */
 	uint64_t sum = resolved->memtable_bytes + resolved->cache_bytes + overhead;
-	if (!is_auto(options, OPT_MEMORY) && sum > memory)
+	if (!memory_auto && sum > memory)
 		return status_error(
 			STATUS_INVALID,
 			"memory: %llu MiB is too small for memtables %llu MiB, cache %llu MiB and "
@@ -568,13 +642,17 @@ static struct status resolve_sizes(const cascade_options *options, struct resolv
 					  ? clamp(shard_memtables / 8, 2 << 20, 16 << 20)
 					  : size_of(options, OPT_WAL_SEGMENT_SIZE);
 	resolved->segment_bytes &= ~4095ull;
-	return check_range("wal.segment_size", resolved->segment_bytes, 16 << 10, 1ull << 30);
+	/* The largest batch must fit into one segment. */
+	return check_range("wal.segment_size", resolved->segment_bytes, 2 << 20, 1ull << 30);
 }
 
-struct status options_resolve(const cascade_options *options, struct resolved_options *resolved)
+struct status options_resolve(const cascade_options *options, uint32_t stored_shards,
+			      struct resolved_options *resolved)
 {
 	*resolved = (struct resolved_options) { 0 };
 	TRY(resolve_plain(options, resolved));
+	if (stored_shards > 0)
+		resolved->shards = stored_shards;
 	for (unsigned kind = 0; kind < COMPONENT_KIND_COUNT; kind++)
 		TRY(resolve_component(options, (enum component_kind)kind, resolved));
 	TRY(resolve_memory(options, resolved));
@@ -585,7 +663,7 @@ cascade_status cascade_options_resolve(cascade_options *options)
 {
 	if (options == NULL)
 		return database_report(status_error(STATUS_INVALID, "options must be given"));
-	struct status status = options_resolve(options, &options->resolved);
+	struct status status = options_resolve(options, 0, &options->resolved);
 	options->is_resolved = status_is_ok(status);
 	return database_report(status);
 }

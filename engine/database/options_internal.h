@@ -38,8 +38,10 @@ struct resolved_options {
 	_Alignas(16) uint8_t component_options[COMPONENT_KIND_COUNT][COMPONENT_OPTIONS_BYTES];
 };
 
-/* Parses, checks and splits; `options` NULL: all defaults. */
-MUST_CHECK struct status options_resolve(const cascade_options *options, struct resolved_options *resolved);
+/* Parses, checks and splits; `options` NULL: all defaults. `stored_shards`: the number that the database was
+ * created with, by which memory is split then; 0: not known yet. */
+MUST_CHECK struct status options_resolve(const cascade_options *options, uint32_t stored_shards,
+					 struct resolved_options *resolved);
 
 /* Memory of one shard beside cache and memtables: group buffers, merge and flush buffers. */
 uint64_t options_shard_overhead(const struct resolved_options *resolved);

@@ -9,7 +9,7 @@
 
 #include "base/poison.h"
 
-enum { USER_STACK_BYTES = 64 << 10 };
+enum { USER_STACK_BYTES = 64 << 10, FOREIGN_LOOK_NS = 20 * 1000 };
 
 struct cascade_future {
 	cascade *db;
@@ -106,13 +106,21 @@ cascade_status cascade_future_wait(cascade_future *future)
 {
 	if (future == NULL)
 		return database_report(status_error(STATUS_INVALID, "future must be given"));
+	struct task *self = database_task(future->db);
 	if (future->from_task) {
-		struct task *self = database_task(future->db);
-		ASSERT(self != NULL && shard_index(task_shard(self)) == future->origin);
+		/* Only where it was started is it known when it ended. */
+		if (self == NULL || shard_index(task_shard(self)) != future->origin)
+			return database_report(status_error(
+				STATUS_INVALID,
+				"a future of a task is waited for by tasks of the same shard only"));
 		while (!future->told) {
 			future->waiter = self;
 			task_suspend(self);
 		}
+	} else if (self != NULL) {
+		/* A thread's future, waited for by a task: its shard's thread must not block. */
+		while (!future_poll(&future->ended))
+			task_sleep(self, FOREIGN_LOOK_NS);
 	} else {
 		future_wait(&future->ended);
 	}
@@ -123,12 +131,14 @@ cascade_status cascade_future_wait(cascade_future *future)
 
 bool cascade_future_done(const cascade_future *future)
 {
+	if (future == NULL)
+		return false;
 	return future->from_task ? future->told : future_poll(&future->ended);
 }
 
 cascade_status cascade_run(cascade *db, cascade_slice key, cascade_task_function *function, void *argument)
 {
-	if (db == NULL || key.size > CASCADE_KEY_BYTES_MAX)
+	if (db == NULL || key.size > CASCADE_KEY_BYTES_MAX || (key.data == NULL && key.size > 0))
 		return database_report(
 			status_error(STATUS_INVALID, "db and a key of legal size must be given"));
 	cascade_future *future;

@@ -10,6 +10,26 @@
 
 #include "base/poison.h"
 
+/*
+ * A slot's word: 0 while it is free, else the sequence plus one (so that sequence 0, before anything was
+ * written, is no free slot and no other sequence either), and in the lowest bit whether it is still a lower
+ * bound only.
+ */
+static uint64_t slot_word(uint64_t sequence, bool pending)
+{
+	return 2 * (sequence + 1) + pending;
+}
+
+static uint64_t slot_sequence(uint64_t word)
+{
+	return word / 2 - 1;
+}
+
+static bool slot_is_pending(uint64_t word)
+{
+	return (word & 1) != 0;
+}
+
 void snapshots_init(struct snapshot_table *table, uint64_t last_sequence)
 {
 	atomic_init(&table->sequence, last_sequence);
@@ -36,7 +56,7 @@ static void raise_high(struct snapshot_table *table, uint32_t count)
 uint32_t snapshots_enter(struct snapshot_table *table, uint64_t *sequence)
 {
 	atomic_fetch_add(&table->live, 1);
-	uint64_t pending = 2 * atomic_load(&table->sequence) + 1;
+	uint64_t pending = slot_word(atomic_load(&table->sequence), true);
 	for (uint32_t slot = 0; slot < SNAPSHOTS_MAX; slot++) {
 		uint64_t free_slot = 0;
 		if (atomic_load_explicit(&table->slots[slot], memory_order_relaxed) != 0)
@@ -45,8 +65,7 @@ uint32_t snapshots_enter(struct snapshot_table *table, uint64_t *sequence)
 		if (!atomic_compare_exchange_strong(&table->slots[slot], &free_slot, pending))
 			continue;
 		*sequence = atomic_load(&table->sequence);
-		/* Sequence 0 (nothing was ever written) must not look like a free slot. */
-		atomic_store(&table->slots[slot], *sequence == 0 ? 2 : 2 * *sequence);
+		atomic_store(&table->slots[slot], slot_word(*sequence, false));
 		return slot;
 	}
 	atomic_fetch_sub(&table->live, 1);
@@ -68,8 +87,8 @@ uint64_t snapshots_oldest(struct snapshot_table *table)
 	uint32_t high = atomic_load(&table->high);
 	for (uint32_t slot = 0; slot < high; slot++) {
 		uint64_t word = atomic_load(&table->slots[slot]);
-		if (word != 0 && word / 2 < oldest)
-			oldest = word / 2;
+		if (word != 0 && slot_sequence(word) < oldest)
+			oldest = slot_sequence(word);
 	}
 	return oldest;
 }
@@ -84,13 +103,13 @@ size_t snapshots_list(struct snapshot_table *table, uint64_t *sequences, size_t 
 		uint64_t word = atomic_load(&table->slots[slot]);
 		if (word == 0)
 			continue;
-		if ((word & 1) != 0)
+		if (slot_is_pending(word))
 			return SIZE_MAX;
 		if (count < capacity) {
 			size_t at = count;
-			for (; at > 0 && sequences[at - 1] > word / 2; at--)
+			for (; at > 0 && sequences[at - 1] > slot_sequence(word); at--)
 				sequences[at] = sequences[at - 1];
-			sequences[at] = word / 2;
+			sequences[at] = slot_sequence(word);
 		}
 		count++;
 	}

@@ -16,7 +16,9 @@ struct upkeep_call {
 static void run_upkeep(struct task *self, void *argument)
 {
 	struct upkeep_call *call = argument;
+	database_enter(call->shard);
 	call->status = call->function(self, call->shard->store);
+	database_leave(call->shard);
 }
 
 /* On all shards, side by side where the caller is no task; the first error counts. */

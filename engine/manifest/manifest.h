@@ -44,7 +44,7 @@ struct manifest_edit {
 	/* 0: unchanged. Otherwise not lower than before. */
 	uint64_t flushed_log_number; /* every commit up to it is in tables */
 	uint64_t last_sequence;	     /* no sequence of this shard's tables is larger */
-	uint64_t next_number;	     /* no file number >= it was ever used */
+	uint64_t next_number;	     /* no file number >= it was ever used; never below an added table's */
 };
 
 /* The sum of all edits. Tables in no particular order but: level 0 oldest first (as they were added). */
@@ -53,24 +53,25 @@ struct manifest_state {
 	size_t table_count;
 	uint64_t flushed_log_number;
 	uint64_t last_sequence;
-	uint64_t next_number;
+	uint64_t next_number; /* at least 1 */
 };
 
 struct manifest_options {
 	const char *directory; /* the shard's; the file in it is named "manifest" */
 	uint64_t database_id[2];
 	uint32_t shard;
-	uint64_t rewrite_bytes; /* rewritten when larger than this and twice its last rewritten size; 0: 64
-				   KiB */
+	/* Rewritten when larger than this and than twice its size when it was last rewritten. 0: 256 KiB. */
+	uint64_t rewrite_bytes;
 };
 
 struct manifest;
 
 /*
- * Opens the manifest, or with `create` makes an empty one (it must not exist). A torn last edit that was
- * never acknowledged is dropped; any other damage is STATUS_CORRUPT (file and offset in the message); an
- * unknown version STATUS_FORMAT; another database's or shard's file STATUS_CORRUPT. *state is valid until the
- * next edit and owned by the manifest.
+ * Opens the manifest, or with `create` makes an empty one (STATUS_INVALID if it exists). A torn last edit
+ * that was never acknowledged is dropped; a damaged sector in one of the two copies of an edit is repaired;
+ * any other damage is STATUS_CORRUPT (file and offset in the message); an unknown version STATUS_FORMAT;
+ * another database's or shard's file STATUS_CORRUPT; no file STATUS_NOT_FOUND. *state is valid until the next
+ * edit and owned by the manifest.
  */
 MAY_SUSPEND MUST_CHECK struct status manifest_open(struct task *self, const struct manifest_options *options,
 						   bool create, struct manifest **manifest,
@@ -78,8 +79,12 @@ MAY_SUSPEND MUST_CHECK struct status manifest_open(struct task *self, const stru
 
 MAY_SUSPEND MUST_CHECK struct status manifest_close(struct task *self, struct manifest *manifest);
 
-/* Makes the edit durable (against power loss); on an error it did not happen, as far as this process and
- * every later open are concerned, unless the error is STATUS_READ_ONLY. */
+/*
+ * Makes the edit durable (against power loss). First the tables of `remove` go, then those of `add` come, so
+ * a table that changes its level is in both. On an error it did not happen, as far as this process and every
+ * later open are concerned, unless the error is STATUS_READ_ONLY. STATUS_INVALID: it removes a table that is
+ * not there, adds one that is, or goes back; STATUS_NO_SPACE: the next one may succeed.
+ */
 MAY_SUSPEND MUST_CHECK struct status manifest_apply(struct task *self, struct manifest *manifest,
 						    const struct manifest_edit *edit);
 

@@ -27,8 +27,8 @@ enum {
 	SLICE_NS = 100 * 1000,		  /* how long a task may run */
 	SLICE_SHORT_NS = 20 * 1000,	  /* the same while the foreground waits */
 	OVERRUN_NS = 1000 * 1000,	  /* a run this long is counted as an overrun */
-	CREDIT_NS_MAX = 100 * 1000,	  /* background time saved up */
-	CREDIT_NS_MIN = -5 * 1000 * 1000, /* ... and owed */
+	CREDIT_NS_MAX = 2 * 1000 * 1000,  /* background time saved up */
+	CREDIT_NS_MIN = -2 * 1000 * 1000, /* ... and owed */
 	BACKGROUND_SHARE_DEFAULT = 64,
 	CALL_STACK_BYTES = 64 * 1024, /* functions that come from elsewhere run on the largest stack */
 	STACK_BYTES_MAX = 64 * 1024,

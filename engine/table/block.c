@@ -210,6 +210,9 @@ void block_cursor_free(struct block_cursor *cursor)
 
 /* --- building --- */
 
+/* Where the entries begin in the writer's buffers. */
+enum { ENTRIES_START = BLOCK_HEADER_BYTES + BODY_HEADER_BYTES };
+
 struct status block_writer_init(struct block_writer *writer, uint32_t raw_bytes_max)
 {
 	*writer = (struct block_writer) { 0 };
@@ -279,17 +282,17 @@ static struct slice first_key(const struct block_writer *writer)
 static struct status shorten_prefix(struct block_writer *writer, uint32_t prefix_size)
 {
 	uint32_t gone = writer->prefix_size - prefix_size;
-	size_t size = BODY_HEADER_BYTES + prefix_size + writer->entries_size +
-		      (size_t)writer->count * (gone + 2) + 64;
+	size_t size =
+		ENTRIES_START + prefix_size + writer->entries_size + (size_t)writer->count * (gone + 2) + 64;
 	TRY(reserve(&writer->spare, &writer->spare_capacity, size));
 	struct block old = {
-		.entries = writer->bytes + BODY_HEADER_BYTES + writer->prefix_size,
+		.entries = writer->bytes + ENTRIES_START + writer->prefix_size,
 		.base_sequence = writer->base_sequence,
 	};
 	old.tags = old.entries + writer->entries_size;
 	old.limit = old.tags;
 	const uint8_t *from = old.entries;
-	uint8_t *start = writer->spare + BODY_HEADER_BYTES + prefix_size;
+	uint8_t *start = writer->spare + ENTRIES_START + prefix_size;
 	uint8_t *to = start;
 	for (uint32_t i = 0; i < writer->count; i++) {
 		struct block_entry entry;
@@ -367,8 +370,8 @@ struct status block_writer_add(struct block_writer *writer, const struct entry *
 		TRY(begin_block(writer, entry, prefix_size));
 		size += prefix_size;
 	}
-	TRY(reserve(&writer->bytes, &writer->capacity, size + 8));
-	uint8_t *start = writer->bytes + BODY_HEADER_BYTES + writer->prefix_size;
+	TRY(reserve(&writer->bytes, &writer->capacity, BLOCK_HEADER_BYTES + size + 8));
+	uint8_t *start = writer->bytes + ENTRIES_START + writer->prefix_size;
 	uint8_t *to = start + writer->entries_size;
 	bytes_store16(writer->offsets + (size_t)writer->count * 2, (uint16_t)writer->entries_size);
 	writer->tags[writer->count++] = tag;
@@ -387,17 +390,18 @@ struct status block_writer_add(struct block_writer *writer, const struct entry *
 	return status_ok();
 }
 
-struct slice block_writer_finish(struct block_writer *writer, struct slice last_key)
+uint8_t *block_writer_finish(struct block_writer *writer, struct slice last_key, size_t *size)
 {
 	ASSERT(writer->count > 0);
-	size_t size = block_writer_size(writer);
-	ASSERT(size <= writer->capacity);
+	*size = block_writer_size(writer);
+	ASSERT(BLOCK_HEADER_BYTES + *size <= writer->capacity);
 	ASSERT(writer->count == 1 || writer->entries_size <= BLOCK_RAW_SHARED_MAX);
-	bytes_store64(writer->bytes, writer->base_sequence);
-	bytes_store16(writer->bytes + 8, (uint16_t)writer->prefix_size);
+	uint8_t *body = writer->bytes + BLOCK_HEADER_BYTES;
+	bytes_store64(body, writer->base_sequence);
+	bytes_store16(body + 8, (uint16_t)writer->prefix_size);
 	if (writer->prefix_size > 0)
-		memcpy(writer->bytes + BODY_HEADER_BYTES, writer->first_key, writer->prefix_size);
-	uint8_t *to = writer->bytes + BODY_HEADER_BYTES + writer->prefix_size + writer->entries_size;
+		memcpy(body + BODY_HEADER_BYTES, writer->first_key, writer->prefix_size);
+	uint8_t *to = body + BODY_HEADER_BYTES + writer->prefix_size + writer->entries_size;
 	memcpy(to, writer->tags, writer->count);
 	memcpy(to + writer->count, writer->offsets, (size_t)writer->count * 2);
 	/* Neighbouring blocks are about as wide: the next one's keys will share about as much. */
@@ -406,5 +410,5 @@ struct slice block_writer_finish(struct block_writer *writer, struct slice last_
 	writer->count = 0;
 	writer->entries_size = 0;
 	writer->prefix_size = 0;
-	return slice_make(writer->bytes, size);
+	return body;
 }

@@ -153,7 +153,7 @@ MUST_CHECK static inline struct status block_cursor_take(struct block_cursor *cu
 /* --- building --- */
 
 struct block_writer {
-	uint8_t *bytes; /* the raw block as it will be, but for header, tags and offsets */
+	uint8_t *bytes; /* room for a header, then the raw block, but for its own header, tags and offsets */
 	uint8_t *spare; /* for writing it anew with a shorter prefix */
 	uint8_t *first_key;
 	uint8_t *tags;
@@ -186,7 +186,10 @@ static inline size_t block_writer_size(const struct block_writer *writer)
 	       (size_t)ENTRY_TAIL_BYTES * writer->count;
 }
 
-/* Completes the block (at least one entry); valid until the writer is used again. It is empty afterwards. */
-struct slice block_writer_finish(struct block_writer *writer, struct slice last_key);
+/*
+ * Completes the block (at least one entry); valid until the writer is used again. The BLOCK_HEADER_BYTES
+ * before it are the caller's to write a header to. The writer is empty afterwards.
+ */
+uint8_t *block_writer_finish(struct block_writer *writer, struct slice last_key, size_t *size);
 
 #endif

@@ -35,8 +35,6 @@ enum {
 
 static const uint8_t footer_magic[8] = { 'C', 'S', 'C', 'T', 'A', 'B', 'L', 'E' };
 
-static const uint64_t footer_seed = 0x7461626c65666f6full;
-
 uint64_t table_seed(const uint64_t database_id[2], uint32_t shard, uint64_t number)
 {
 	uint8_t bytes[28];
@@ -44,7 +42,7 @@ uint64_t table_seed(const uint64_t database_id[2], uint32_t shard, uint64_t numb
 	bytes_store64(bytes + 8, database_id[1]);
 	bytes_store64(bytes + 16, number);
 	bytes_store32(bytes + 24, shard);
-	return checksum64(bytes, sizeof(bytes), footer_seed);
+	return checksum64(bytes, sizeof(bytes), TABLE_FOOTER_SEED);
 }
 
 void block_header_store(uint8_t *to, const struct block_header *header)
@@ -97,7 +95,7 @@ void table_footer_store(uint8_t *page, struct table_footer *footer)
 	bytes_store32(page + FOOTER_BLOCK_BYTES, footer->block_bytes);
 	page[FOOTER_CODEC] = footer->codec;
 	page[FOOTER_FILTER] = footer->filter;
-	footer->checksum = checksum64(page, FOOTER_CHECKSUM, footer_seed);
+	footer->checksum = checksum64(page, FOOTER_CHECKSUM, TABLE_FOOTER_SEED);
 	bytes_store64(page + FOOTER_CHECKSUM, footer->checksum);
 }
 
@@ -125,7 +123,7 @@ struct status table_footer_load(const uint8_t *page, struct table_footer *footer
 {
 	footer->checksum = bytes_load64(page + FOOTER_CHECKSUM);
 	if (memcmp(page + FOOTER_MAGIC, footer_magic, sizeof(footer_magic)) != 0 ||
-	    footer->checksum != checksum64(page, FOOTER_CHECKSUM, footer_seed))
+	    footer->checksum != checksum64(page, FOOTER_CHECKSUM, TABLE_FOOTER_SEED))
 		return status_make(STATUS_CORRUPT);
 	if (bytes_load32(page + FOOTER_VERSION) != TABLE_FORMAT_VERSION)
 		return status_make(STATUS_FORMAT);

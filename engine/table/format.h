@@ -27,6 +27,9 @@ enum {
 	TABLE_PAGE = IO_PAGE_BYTES,
 	TABLE_FOOTER_BYTES = TABLE_PAGE,
 
+	TABLE_TOP_HEADER_BYTES = 24,
+	TABLE_TOP_ENTRY_BYTES = 10, /* and the separator */
+
 	BLOCK_HEADER_BYTES = 16,
 	BLOCK_ALIGN = 8,
 	BLOCK_BYTES_MIN = 64,  /* so that a bit for each 64 bytes of a page names a block */
@@ -100,6 +103,9 @@ static inline uint64_t block_footprint(uint64_t size)
 }
 
 /* --- the footer --- */
+
+/* Of the footer's own checksum, which the whole file hangs on: not bound to a place. */
+#define TABLE_FOOTER_SEED UINT64_C(0x7461626c65666f6f)
 
 struct table_footer {
 	uint64_t database_id[2];

@@ -98,20 +98,6 @@ struct status output_append_zeros(struct task *self, struct output *output, size
 	return append(self, output, NULL, size);
 }
 
-uint8_t *output_room(struct output *output, size_t size)
-{
-	/* A full buffer leaves with output_append alone, so room means some is left afterwards. */
-	if (output->fill == 0 || size >= OUTPUT_BUFFER_BYTES - output->fill)
-		return NULL;
-	return output->buffers[output->current].bytes + output->fill;
-}
-
-void output_commit(struct output *output, size_t size)
-{
-	ASSERT(size < OUTPUT_BUFFER_BYTES - output->fill);
-	output->fill += size;
-}
-
 struct status output_finish(struct task *self, struct output *output)
 {
 	if (output->fill > 0)

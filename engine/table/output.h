@@ -45,10 +45,6 @@ MAY_SUSPEND MUST_CHECK struct status output_append(struct task *self, struct out
 MAY_SUSPEND MUST_CHECK struct status output_append_zeros(struct task *self, struct output *output,
 							 size_t size);
 
-/* Room for `size` bytes in one piece, to be followed by output_commit; NULL: use output_append. */
-uint8_t *output_room(struct output *output, size_t size);
-void output_commit(struct output *output, size_t size);
-
 /* Writes the rest (the position is a multiple of the page) and waits for everything. */
 MAY_SUSPEND MUST_CHECK struct status output_finish(struct task *self, struct output *output);
 

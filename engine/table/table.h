@@ -24,9 +24,9 @@
 enum { TABLE_PATH_BYTES = 1024 };
 
 struct table_options {
-	const struct codec_ops *codec;
-	const void *codec_options;
-	const struct filter_ops *filter;
+	const struct codec_ops *codec;	 /* NULL: blocks are stored raw */
+	const void *codec_options;	 /* borrowed until the builder is gone; NULL: defaults */
+	const struct filter_ops *filter; /* NULL: no filters */
 	const void *filter_options;
 	uint32_t block_bytes; /* raw size at which a logical block is closed; 0: 4096 */
 	uint64_t database_id[2];
@@ -66,7 +66,7 @@ MAY_SUSPEND void table_builder_abandon(struct task *self, struct table_builder *
 
 /* --- reading --- */
 
-/* An open table. Reference-counted by its users on the shard; `meta` is its own copy. */
+/* An open table; `meta` is its own copy. `references`: the opener's and one for each iterator. */
 struct table {
 	struct buffer_file file;
 	struct manifest_table meta;
@@ -86,19 +86,9 @@ MAY_SUSPEND MUST_CHECK struct status table_open(struct task *self, struct buffer
 						uint32_t shard, const struct manifest_table *meta,
 						struct table **table);
 
-static inline void table_reference(struct table *table)
-{
-	table->references++;
-}
-
-/* Gives up a reference; true: it was the last, and the caller closes the table. */
-MUST_CHECK static inline bool table_unreference(struct table *table)
-{
-	return --table->references == 0;
-}
-
-/* Closes the file once reads that iterators left behind have ended; no references are left. With
- * `unlink_file` the file goes too (errors are ignored: an orphan is removed at the next open). */
+/* Gives up the opener's reference, the only one left, and closes the file once reads that iterators left
+ * behind have ended. With `unlink_file` the file goes too (errors are ignored: an orphan is removed at the
+ * next open). */
 MAY_SUSPEND void table_close(struct task *self, struct table *table, bool unlink_file);
 
 enum table_answer {
@@ -142,8 +132,6 @@ void table_lookup_end(struct table *table, struct table_lookup *lookup);
 
 /* Starts loading the cache lines that table_get will touch first. */
 void table_prefetch(struct table *table, struct slice key, uint64_t hash);
-
-/* Iterators hold a reference while they live; it must not be the last (whoever creates one keeps his). */
 
 /*
  * Iterator through the buffer pool, for scans: holds one view at a time. Holds a reference on the table.

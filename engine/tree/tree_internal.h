@@ -100,6 +100,9 @@ MAY_SUSPEND struct status tree_replay(struct task *self, void *context, const st
 void tree_update_pacing(struct tree *tree);
 /* Makes the active memtable immutable and a new one active. NO_MEMORY: nothing happened. */
 MUST_CHECK struct status tree_rotate(struct tree *tree);
+/* Rotates when the active memtable, or the log, has had its share and no flush is behind; starts the flush.
+ */
+void tree_rotate_if_due(struct tree *tree);
 
 /* --- lookup.c --- */
 

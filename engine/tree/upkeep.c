@@ -95,14 +95,28 @@ failed:
 	return status;
 }
 
+/* Closes outputs that did not become live. Their files stay: see discard_unless_recorded. */
 MAY_SUSPEND static void close_outputs(struct task *self, struct tree *tree, struct live_table **opened,
 				      size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		table_close(self, opened[i]->table, true);
+		table_close(self, opened[i]->table, false);
 		memory_free(opened[i]);
 		tree->versions.table_count--;
 	}
+}
+
+/*
+ * After a switch that failed: the outputs' files go, so that tries in vain do not fill the device, unless the
+ * manifest names them, or may name them: after a failed sync of the edit, and after one that became durable.
+ */
+MAY_SUSPEND static void discard_unless_recorded(struct task *self, struct tree *tree, struct status status,
+						struct compaction *job)
+{
+	if (!status_is_ok(tree->failure) || status_is(status, STATUS_READ_ONLY))
+		compaction_free_outputs(job);
+	else
+		compaction_discard_outputs(self, job);
 }
 
 /*
@@ -162,7 +176,6 @@ MAY_SUSPEND void tree_reap(struct task *self, struct tree *tree)
 	struct list *node;
 	while ((node = list_take_first(&tree->versions.dead)) != NULL) {
 		struct live_table *live = CONTAINER_OF(node, struct live_table, dead);
-		buffer_forget(tree->pool, live->table->file.id);
 		table_close(self, live->table, live->obsolete);
 		memory_free(live);
 		tree->versions.table_count--;
@@ -239,7 +252,7 @@ MAY_SUSPEND static struct status flush_install(struct task *self, struct tree *t
 				      .last_sequence = largest_sequence(tree, job),
 				      .next_number = tree->next_number };
 	struct status status = switch_version(self, tree, &edit, opened, job->output_count, NULL, 0);
-	if (!status_is_ok(status) && status_is_ok(tree->failure))
+	if (!status_is_ok(status))
 		close_outputs(self, tree, opened, job->output_count);
 	return status;
 }
@@ -261,8 +274,10 @@ MAY_SUSPEND struct status tree_flush_oldest(struct task *self, struct tree *tree
 		if (tree->wal != NULL)
 			wal_release(tree->wal, slot->last_log_number);
 		memtable_slot_release(slot);
+		compaction_free_outputs(&job);
+	} else {
+		discard_unless_recorded(self, tree, status, &job);
 	}
-	compaction_free_outputs(&job);
 	return status;
 }
 
@@ -275,6 +290,8 @@ static void run_flush(struct task *self, void *argument)
 		note_result(tree, status);
 		if (status_is_ok(status)) {
 			delay_ns = RETRY_NS_FIRST;
+			/* The active memtable may be over its half already, and no write comes to look. */
+			tree_rotate_if_due(tree);
 			tree_schedule(tree);
 		} else if (!retry_later(self, tree, &delay_ns)) {
 			break;
@@ -353,9 +370,12 @@ struct merge {
 	bool grandparent_started;
 };
 
+/* Asked for as each output begins, whatever ended the one before: its overlap is counted from here. */
 static uint64_t merge_next_number(void *context)
 {
-	return next_number(((struct merge *)context)->tree);
+	struct merge *merge = context;
+	merge->grandparent_bytes = 0;
+	return next_number(merge->tree);
 }
 
 /* Whether no level below the output has a table that covers the key. */
@@ -388,10 +408,7 @@ static bool merge_should_cut(void *context, struct slice key)
 		merge->grandparent_at++;
 	}
 	merge->grandparent_started = true;
-	if (merge->grandparent_bytes <= merge->overlap_bytes_max)
-		return false;
-	merge->grandparent_bytes = 0;
-	return true;
+	return merge->grandparent_bytes > merge->overlap_bytes_max;
 }
 
 static void merge_progress(void *context, uint64_t bytes)
@@ -514,7 +531,7 @@ MAY_SUSPEND static struct status merge_install(struct task *self, struct merge *
 				      .next_number = tree->next_number };
 	status = switch_version(self, tree, &edit, opened, job->output_count, merge->inputs,
 				merge->input_count);
-	if (!status_is_ok(status) && status_is_ok(tree->failure))
+	if (!status_is_ok(status))
 		close_outputs(self, tree, opened, job->output_count);
 out:
 	memory_free(opened);
@@ -563,8 +580,10 @@ MAY_SUSPEND static struct status merge_rewrite(struct task *self, struct merge *
 		tree->counters.merge_bytes_out += job.bytes_out;
 		tree->counters.merge_entries_in += job.entries_in;
 		tree->counters.merge_entries_dropped += job.entries_dropped;
+		compaction_free_outputs(&job);
+	} else {
+		discard_unless_recorded(self, tree, status, &job);
 	}
-	compaction_free_outputs(&job);
 	memory_free(snapshots);
 	return status;
 }

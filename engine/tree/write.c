@@ -4,7 +4,10 @@
 
 #include "base/poison.h"
 
-enum { STOPPED_LOOK_NS = 500 * 1000 }; /* how often a stopped writer looks again */
+enum {
+	STOPPED_LOOK_NS = 500 * 1000,	   /* how often a stopped writer looks again */
+	DELAYED_LOOK_NS = 2 * 1000 * 1000, /* and a delayed one: it may go earlier than it was told */
+};
 
 /* --- room: when a write may go --- */
 
@@ -82,25 +85,30 @@ MAY_SUSPEND static struct status write_wait_for_room(struct task *self, struct t
 {
 	struct shard *shard = tree->options.shard;
 	uint64_t begin = shard_now_ns(shard);
+	uint64_t place = 0;
+	bool has_place = false;
 	for (;;) {
 		TRY(write_refusal(tree));
 		uint64_t now = shard_now_ns(shard);
-		uint64_t at = pacer_admit(&tree->pacer, bytes, now);
+		uint64_t at = has_place ? pacer_again(&tree->pacer, place, now)
+					: pacer_admit(&tree->pacer, bytes, now, &place);
 		if (at <= now)
 			return status_ok();
-		if (at != UINT64_MAX) {
-			tree->counters.write_waits++;
-			task_sleep(self, at - now);
-			return write_refusal(tree);
-		}
+		has_place |= at != UINT64_MAX;
 		/* A full device is told at once: the caller may make room. */
-		if (status_is(tree->trouble, STATUS_NO_SPACE))
+		if (at == UINT64_MAX && status_is(tree->trouble, STATUS_NO_SPACE))
 			return tree->trouble;
 		if (now - begin >= tree->options.write_timeout_ns)
 			return write_timeout(tree);
 		tree->counters.write_waits++;
-		task_sleep(self, STOPPED_LOOK_NS);
-		tree_schedule(tree);
+		if (at == UINT64_MAX) {
+			task_sleep(self, STOPPED_LOOK_NS);
+			tree_rotate_if_due(tree);
+			tree_schedule(tree);
+		} else {
+			task_sleep(self, at - now < DELAYED_LOOK_NS ? at - now : DELAYED_LOOK_NS);
+		}
+		tree_update_pacing(tree);
 	}
 }
 
@@ -133,12 +141,22 @@ struct status tree_rotate(struct tree *tree)
 	return status_ok();
 }
 
-static void rotate_if_full(struct tree *tree)
+/* A log that fills up faster than the memtable (small segments, commits that leave much of them unused) can
+ * only be freed by a flush. */
+static bool log_needs_flush(const struct tree *tree)
 {
-	if (tree->active->arena.reserved_bytes < tree->options.memtable_bytes / 2)
+	return tree->logging && !tree->replaying &&
+	       tree->pacer.fill[PACING_LOG] > (PACING_FREE + PACING_FULL) / 2 &&
+	       !memtable_slot_is_empty(tree->active);
+}
+
+void tree_rotate_if_due(struct tree *tree)
+{
+	if (tree->active->arena.reserved_bytes < tree->options.memtable_bytes / 2 && !log_needs_flush(tree))
 		return;
 	/* With a flush behind schedule the active memtable goes on: the budget is for all of them, and two
-	 * halves are all it has. Pacing stops writers before the second half is full. */
+	 * halves are all it has. Pacing stops writers before the second half is full, and the end of the
+	 * flush looks again. */
 	if (tree->immutable_count > 0 && !tree->replaying)
 		return;
 	if (status_is_ok(tree_rotate(tree)) && !tree->replaying)
@@ -175,7 +193,7 @@ void tree_apply(void *context, const struct wal_commit *commit)
 		return;
 	}
 	tree->active->last_log_number = commit->log_number;
-	rotate_if_full(tree);
+	tree_rotate_if_due(tree);
 }
 
 MAY_SUSPEND struct status tree_replay(struct task *self, void *context, const struct wal_commit *commit)
@@ -187,7 +205,7 @@ MAY_SUSPEND struct status tree_replay(struct task *self, void *context, const st
 				    tree->options.directory, (unsigned long long)commit->log_number);
 	TRY(status);
 	tree->active->last_log_number = commit->log_number;
-	rotate_if_full(tree);
+	tree_rotate_if_due(tree);
 	/* A ring may hold more than memory does: what is full goes to a table before more is read. */
 	while (tree->immutable_count > 0)
 		TRY(tree_flush_oldest(self, tree));
@@ -215,7 +233,7 @@ static struct status apply_unlogged(struct tree *tree, const struct slice *piece
 		slot->user_bytes += entry.key.size + entry.value.size;
 		slot->last_sequence = sequence;
 	}
-	rotate_if_full(tree);
+	tree_rotate_if_due(tree);
 	return status_ok();
 }
 
@@ -223,6 +241,11 @@ MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, con
 				     size_t count, size_t user_bytes, enum wal_durability durability)
 {
 	struct tree *tree = tree_of(store);
+	/* A promise that nothing could keep is refused rather than broken. */
+	if (!tree->logging && durability > WAL_MEMORY)
+		return status_error(STATUS_UNSUPPORTED,
+				    "the database was opened with durability 'memory', without a log: a "
+				    "single write cannot be more durable");
 	tree_update_pacing(tree);
 	TRY(write_wait_for_room(self, tree, user_bytes));
 	if (tree->logging) {

@@ -484,7 +484,7 @@ void wal_set_segment_bytes(struct wal *wal, uint64_t segment_bytes)
 static MAY_SUSPEND struct status free_wal(struct task *self, struct wal *wal)
 {
 	struct status status = status_ok();
-	for (uint32_t i = 0; i < wal->segment_capacity; i++) {
+	for (uint32_t i = 0; wal->segments != NULL && i < wal->segment_capacity; i++) {
 		struct wal_segment *segment = wal->segments[i];
 		if (segment == NULL)
 			continue;

@@ -36,7 +36,7 @@ enum {
 	GROUP_FIRST = 32,
 	GROUP_DURABLE = 40,
 	GROUP_COUNT = 48,
-	GROUP_RESERVED = 52,
+	GROUP_RING_SEGMENTS = 52,
 	GROUP_END = 56,
 };
 
@@ -117,7 +117,7 @@ void wal_group_encode(const struct wal_group_header *header, uint64_t seed, uint
 	bytes_store64(group + GROUP_FIRST, header->first_log_number);
 	bytes_store64(group + GROUP_DURABLE, header->durable_log_number);
 	bytes_store32(group + GROUP_COUNT, header->count);
-	bytes_store32(group + GROUP_RESERVED, 0);
+	bytes_store32(group + GROUP_RING_SEGMENTS, header->ring_segments);
 	bytes_store64(group + GROUP_CHECKSUM,
 		      checksum64(group + GROUP_MAGIC, header->length - GROUP_MAGIC, seed));
 }
@@ -133,6 +133,7 @@ bool wal_group_peek(const uint8_t *group, uint64_t offset, uint64_t length_max,
 	header->offset = offset;
 	header->first_log_number = bytes_load64(group + GROUP_FIRST);
 	header->durable_log_number = bytes_load64(group + GROUP_DURABLE);
+	header->ring_segments = bytes_load32(group + GROUP_RING_SEGMENTS);
 	return header->length >= WAL_GROUP_HEADER_BYTES && header->length <= length_max &&
 	       header->first_log_number > 0;
 }

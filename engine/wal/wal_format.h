@@ -65,6 +65,7 @@ struct wal_group_header {
 	uint64_t offset; /* of the group in its segment */
 	uint64_t first_log_number;
 	uint64_t durable_log_number; /* the highest known to be synced when the group was sealed */
+	uint32_t ring_segments;	     /* how many segments the ring had then */
 };
 
 static inline uint64_t wal_group_last_log_number(const struct wal_group_header *header)

@@ -96,6 +96,14 @@ static MAY_SUSPEND struct status open_segments(struct task *self, struct wal *wa
 	return names.unfinished ? remove_unfinished(self, wal) : status_ok();
 }
 
+static struct status check_ring_segments(const struct wal *wal, uint32_t ring_segments)
+{
+	if (ring_segments > wal->segment_count)
+		return status_error(STATUS_CORRUPT, "%s: the log had %u segments, only %u are there",
+				    wal->options.directory, ring_segments, wal->segment_count);
+	return status_ok();
+}
+
 static struct status check_header(const struct wal *wal, const struct wal_segment *segment)
 {
 	const struct wal_segment_header *header = &segment->header;
@@ -107,10 +115,7 @@ static struct status check_header(const struct wal *wal, const struct wal_segmen
 		return corrupt(segment->number, 0, "belongs to another shard");
 	if (header->number != segment->number)
 		return corrupt(segment->number, 0, "is a copy of another segment");
-	if (header->ring_segments > wal->segment_count)
-		return status_error(STATUS_CORRUPT, "the log had %u segments, only %u are there",
-				    header->ring_segments, wal->segment_count);
-	return status_ok();
+	return check_ring_segments(wal, header->ring_segments);
 }
 
 static MAY_SUSPEND struct status read_header(struct task *self, struct replay *replay,
@@ -277,6 +282,7 @@ static MAY_SUSPEND struct status take_group(struct task *self, struct replay *re
 					    struct wal_segment *segment, const struct wal_group_header *group,
 					    const uint8_t *bytes)
 {
+	TRY(check_ring_segments(replay->wal, group->ring_segments));
 	enum link link = replay->broken ? LINK_GAP : judge_link(replay, segment, group);
 	if (link == LINK_BACK)
 		return corrupt(segment->number, group->offset, "the log numbers go back");

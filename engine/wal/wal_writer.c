@@ -209,6 +209,7 @@ static void encode_group(struct wal *wal, struct wal_group *group)
 		.offset = segment->position,
 		.first_log_number = group->first_log,
 		.durable_log_number = wal->durable_log,
+		.ring_segments = wal->segment_count,
 	};
 	wal_group_encode(&header, segment->seed, group->buffer + start);
 }

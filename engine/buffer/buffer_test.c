@@ -1,0 +1,693 @@
+/*
+ * The buffer pool: what is found, loaded once, evicted, waited for and given back. Takes about 2 s.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "test.h"
+
+#include "base/memory.h"
+#include "buffer/buffer.h"
+#include "runtime/runtime.h"
+#include "runtime/shard.h"
+
+enum { PAGE = IO_PAGE_BYTES, FILE_PAGES = 512, SMALL_POOL = 64 * PAGE };
+
+/* A failed check ends the program at once: cmocka cannot unwind a task's stack. */
+#define CHECK(expression)                                                                              \
+	do {                                                                                           \
+		if (!(expression)) {                                                                   \
+			(void)fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #expression); \
+			abort();                                                                       \
+		}                                                                                      \
+	} while (0)
+
+#define CHECK_OK(expression)                                                                              \
+	do {                                                                                              \
+		struct status check_ = (expression);                                                      \
+		if (!status_is_ok(check_)) {                                                              \
+			char text_[256];                                                                  \
+			status_describe(check_, text_, sizeof(text_));                                    \
+			(void)fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #expression, text_); \
+			abort();                                                                          \
+		}                                                                                         \
+	} while (0)
+
+static char directory[64];
+static char file_path[128];
+
+/* Byte `offset` of the test file: every page differs from every other. */
+static uint8_t byte_at(uint64_t offset)
+{
+	return (uint8_t)(random_at(offset / PAGE, offset % PAGE / 8) >> (offset % 8 * 8));
+}
+
+static bool bytes_are(const struct buffer_view *view, uint64_t offset)
+{
+	for (size_t i = 0; i < view->size; i++) {
+		if (view->data[i] != byte_at(offset + i))
+			return false;
+	}
+	return true;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	(void)snprintf(directory, sizeof(directory), "/tmp/buffer_test.XXXXXX");
+	if (mkdtemp(directory) == NULL)
+		return -1;
+	(void)snprintf(file_path, sizeof(file_path), "%s/file", directory);
+	FILE *file = fopen(file_path, "wb");
+	static uint8_t page[PAGE];
+	for (uint64_t i = 0; i < FILE_PAGES; i++) {
+		for (uint64_t j = 0; j < PAGE; j++)
+			page[j] = byte_at(i * PAGE + j);
+		/* The last page is not whole. */
+		if (fwrite(page, 1, i + 1 < FILE_PAGES ? PAGE : 100, file) == 0)
+			return -1;
+	}
+	return fclose(file);
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	(void)unlink(file_path);
+	return rmdir(directory);
+}
+
+/* --- one shard, one pool, one file --- */
+
+struct world {
+	struct task *self;
+	struct buffer_pool *pool;
+	struct buffer_file file;
+	uint64_t bytes;
+	void (*body)(struct world *world);
+};
+
+static void open_world(struct task *self, struct world *world)
+{
+	world->self = self;
+	struct buffer_pool_options options = {
+		.bytes = world->bytes,
+		.strategy = (const struct cache_ops *)(const void *)component_find(COMPONENT_CACHE, "clock"),
+	};
+	CHECK_OK(buffer_pool_create(task_shard(self), &options, &world->pool));
+	struct io_request request = { .operation = IO_OPEN, .path = file_path };
+	CHECK_OK(task_io(self, &request));
+	world->file = (struct buffer_file) { .file = request.opened, .id = 7, .path = file_path };
+}
+
+static void close_world(struct world *world)
+{
+	buffer_drain(world->self, world->pool, world->file.id);
+	buffer_forget(world->pool, world->file.id);
+	CHECK(buffer_counters(world->pool)->frames_used == 0);
+	CHECK(buffer_counters(world->pool)->frames_pinned == 0);
+	buffer_pool_destroy(world->pool);
+	struct io_request request = { .operation = IO_CLOSE, .file = world->file.file };
+	CHECK_OK(task_io(world->self, &request));
+}
+
+static void world_task(struct task *self, void *argument)
+{
+	struct world *world = argument;
+	open_world(self, world);
+	world->body(world);
+	close_world(world);
+}
+
+static void run_with(const char *backend, uint64_t bytes, void (*body)(struct world *world))
+{
+	struct runtime_options options = { .shards = 1, .io_backend = backend, .io = { .direct = true } };
+	struct runtime *runtime;
+	char notice[200];
+	assert_ok(runtime_create(&options, &runtime, notice, sizeof(notice)));
+	struct world world = { .bytes = bytes, .body = body };
+	runtime_run(runtime, 0, world_task, &world);
+	runtime_destroy(runtime);
+}
+
+static void run(uint64_t bytes, void (*body)(struct world *world))
+{
+	run_with("posix", bytes, body);
+	run_with("uring", bytes, body);
+}
+
+static void must_view(struct world *world, uint64_t offset, size_t size, struct buffer_view *view)
+{
+	CHECK_OK(buffer_view(world->self, world->pool, &world->file, offset, size, view));
+	CHECK(view->size == size);
+	CHECK(bytes_are(view, offset));
+}
+
+/* --- hits and misses --- */
+
+static void hits_and_misses(struct world *world)
+{
+	const struct buffer_counters *counters = buffer_counters(world->pool);
+	struct buffer_view view;
+	CHECK(!buffer_try_view(world->pool, &world->file, 5 * PAGE, 10, &view));
+	must_view(world, 5 * PAGE + 100, 200, &view);
+	CHECK(counters->misses == 1 && counters->hits == 0 && counters->loads == 1);
+	CHECK(counters->frames_used == 1 && counters->frames_pinned == 1);
+	CHECK(*view.marks == 0);
+	*view.marks = 42;
+	struct buffer_view again;
+	CHECK(buffer_try_view(world->pool, &world->file, 5 * PAGE, PAGE, &again));
+	CHECK(bytes_are(&again, 5 * PAGE) && *again.marks == 42);
+	CHECK(counters->hits == 1 && counters->frames_pinned == 1);
+	buffer_release(world->pool, &view);
+	buffer_release(world->pool, &view);
+	CHECK(counters->frames_pinned == 1);
+	buffer_release(world->pool, &again);
+	CHECK(counters->frames_pinned == 0);
+	must_view(world, 5 * PAGE, 1, &view);
+	CHECK(counters->hits == 2 && counters->misses == 1);
+	buffer_release(world->pool, &view);
+	struct buffer_view zeroed = { 0 };
+	buffer_release(world->pool, &zeroed);
+	/* Another file's page of the same number is another page. */
+	struct buffer_file other = world->file;
+	other.id = 8;
+	CHECK(!buffer_try_view(world->pool, &other, 5 * PAGE, 1, &view));
+}
+
+static void test_hits_and_misses(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, hits_and_misses);
+}
+
+/* --- views over several pages --- */
+
+static void long_views(struct world *world)
+{
+	const struct buffer_counters *counters = buffer_counters(world->pool);
+	struct buffer_view one;
+	struct buffer_view view;
+	must_view(world, 2 * PAGE, 1, &one); /* in the midst of the next view */
+	must_view(world, PAGE - 1, 4 * PAGE, &view);
+	CHECK(view.marks == NULL && view.frame == CACHE_NO_FRAME);
+	/* Pages 0, 1 and 3, 4 were missing: two runs, two requests. */
+	CHECK(counters->loads == 3 && counters->misses == 6 - 1 && counters->hits == 1);
+	CHECK(counters->frames_pinned == 1 && counters->slot_bytes > 0);
+	buffer_release(world->pool, &view);
+	buffer_release(world->pool, &one);
+	CHECK(buffer_try_view(world->pool, &world->file, 100, 4 * PAGE, &view));
+	CHECK(bytes_are(&view, 100));
+	buffer_release(world->pool, &view);
+	/* The most pages that go through the pool, and one more, which does not. */
+	uint64_t used = counters->frames_used;
+	must_view(world, 100 * PAGE, BUFFER_POOLED_PAGES * PAGE, &view);
+	CHECK(counters->frames_used == used + BUFFER_POOLED_PAGES);
+	buffer_release(world->pool, &view);
+	used = counters->frames_used;
+	must_view(world, 200 * PAGE + 9, BUFFER_POOLED_PAGES * PAGE, &view);
+	CHECK(counters->frames_used == used);
+	buffer_release(world->pool, &view);
+	CHECK(!buffer_try_view(world->pool, &world->file, 200 * PAGE + 9, BUFFER_POOLED_PAGES * PAGE, &view));
+	must_view(world, 3, 1 << 20, &view);
+	uint8_t *bytes;
+	struct buffer_view slot;
+	CHECK_OK(buffer_slot(world->pool, 3 << 20, &slot, &bytes));
+	memset(bytes, 1, 3 << 20);
+	buffer_release(world->pool, &slot);
+	buffer_release(world->pool, &view);
+	/* Idle slots stay within a sixteenth of the pool. */
+	CHECK(counters->slot_bytes <= SMALL_POOL / 16);
+	CHECK(counters->slot_bytes_peak >= 4 << 20);
+}
+
+static void test_long_views(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, long_views);
+}
+
+static void random_views(struct world *world)
+{
+	struct random random = random_stream(test_seed(11));
+	struct buffer_view held[8] = { 0 };
+	uint64_t offsets[8] = { 0 };
+	for (int i = 0; i < 3000; i++) {
+		uint32_t slot = (uint32_t)random_below(&random, 8);
+		if (held[slot].data != NULL)
+			CHECK(bytes_are(&held[slot], offsets[slot]));
+		buffer_release(world->pool, &held[slot]);
+		size_t size =
+			(size_t)random_below(&random, random_below(&random, 20) == 0 ? 40000 : 3000) + 1;
+		offsets[slot] = random_below(&random, (FILE_PAGES - 1) * PAGE - size);
+		if (random_below(&random, 4) == 0)
+			buffer_prefetch(world->pool, &world->file, offsets[slot], size * 4);
+		if (!buffer_try_view(world->pool, &world->file, offsets[slot], size, &held[slot]))
+			must_view(world, offsets[slot], size, &held[slot]);
+	}
+	CHECK(buffer_counters(world->pool)->evictions > 1000);
+	for (int i = 0; i < 8; i++)
+		buffer_release(world->pool, &held[i]);
+}
+
+static void test_random_views(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, random_views);
+}
+
+/* --- many tasks --- */
+
+struct reader {
+	struct world *world;
+	uint64_t offset;
+	size_t size;
+	uint32_t holds; /* yields while it holds the view */
+	struct status status;
+};
+
+static void reader_run(struct task *self, void *argument)
+{
+	struct reader *reader = argument;
+	struct world *world = reader->world;
+	struct buffer_view view;
+	reader->status = buffer_view(self, world->pool, &world->file, reader->offset, reader->size, &view);
+	if (!status_is_ok(reader->status))
+		return;
+	for (uint32_t i = 0; i < reader->holds; i++)
+		task_yield(self);
+	CHECK(bytes_are(&view, reader->offset));
+	buffer_release(world->pool, &view);
+}
+
+static const struct task_type reader_type = { .name = "reader", .run = reader_run, .stack_bytes = 8192 };
+
+static void spawn_readers(struct world *world, struct reader *readers, uint32_t count, struct join *join)
+{
+	join_init(join);
+	for (uint32_t i = 0; i < count; i++) {
+		readers[i].world = world;
+		CHECK_OK(task_spawn(task_shard(world->self), &reader_type, &readers[i], TASK_FOREGROUND,
+				    join));
+	}
+}
+
+enum { READERS = 200 };
+
+static struct reader readers[READERS];
+
+static void single_flight(struct world *world)
+{
+	struct join join;
+	for (uint32_t i = 0; i < READERS; i++)
+		readers[i] = (struct reader) { .offset = 30 * PAGE + i, .size = i % 3 == 0 ? 2 * PAGE : 8 };
+	spawn_readers(world, readers, READERS, &join);
+	join_wait(world->self, &join);
+	for (uint32_t i = 0; i < READERS; i++)
+		CHECK_OK(readers[i].status);
+	const struct buffer_counters *counters = buffer_counters(world->pool);
+	/* Pages 30 to 32 once each, whoever came first. */
+	CHECK(counters->load_bytes == 3 * PAGE);
+	CHECK(counters->misses == 3 && counters->joined > 0);
+	CHECK(counters->frames_pinned == 0);
+}
+
+static void test_single_flight(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, single_flight);
+}
+
+static void waiting_for_frames(struct world *world)
+{
+	const struct buffer_counters *counters = buffer_counters(world->pool);
+	/* Pin every frame. */
+	static struct buffer_view pinned[64];
+	uint32_t frames = (uint32_t)counters->frames;
+	for (uint32_t i = 0; i < frames; i++)
+		must_view(world, (uint64_t)i * PAGE, 16, &pinned[i]);
+	CHECK(counters->frames_pinned == frames);
+	struct buffer_view view;
+	buffer_prefetch(world->pool, &world->file, 300 * PAGE, 8 * PAGE); /* gives way */
+	CHECK(counters->loads == frames);
+	struct join join;
+	for (uint32_t i = 0; i < READERS; i++)
+		readers[i] = (struct reader) { .offset = (100 + i) * PAGE,
+					       .size = i % 5 == 0 ? 9 * PAGE : 64,
+					       .holds = 2 };
+	spawn_readers(world, readers, READERS, &join);
+	task_sleep(world->self, 2000000);
+	CHECK(join.pending == READERS);
+	/* A hit needs no frame. */
+	CHECK(buffer_try_view(world->pool, &world->file, 0, 16, &view));
+	buffer_release(world->pool, &view);
+	/* All of them get by with ten frames in turn. */
+	for (uint32_t i = 0; i < 10; i++)
+		buffer_release(world->pool, &pinned[i]);
+	join_wait(world->self, &join);
+	for (uint32_t i = 0; i < READERS; i++)
+		CHECK_OK(readers[i].status);
+	for (uint32_t i = 10; i < frames; i++) {
+		CHECK(bytes_are(&pinned[i], (uint64_t)i * PAGE)); /* never evicted under its pin */
+		buffer_release(world->pool, &pinned[i]);
+	}
+	CHECK(counters->frames_pinned == 0);
+	CHECK(counters->evictions > 0);
+}
+
+static void test_waiting_for_frames(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, waiting_for_frames);
+}
+
+/* --- errors --- */
+
+static void past_the_end(struct world *world)
+{
+	const struct buffer_counters *counters = buffer_counters(world->pool);
+	struct buffer_view view;
+	uint64_t last = (uint64_t)(FILE_PAGES - 1) * PAGE;
+	struct status status = buffer_view(world->self, world->pool, &world->file, last, 50, &view);
+	CHECK(status_is(status, STATUS_CORRUPT));
+	char text[256];
+	status_describe(status, text, sizeof(text));
+	CHECK(strstr(text, file_path) != NULL && strstr(text, "offset") != NULL);
+	CHECK(counters->frames_used == 0 && counters->frames_pinned == 0);
+	/* The whole pages before the end are good even in the same request. */
+	status = buffer_view(world->self, world->pool, &world->file, last - 2 * PAGE, 2 * PAGE + 10, &view);
+	CHECK(status_is(status, STATUS_CORRUPT));
+	CHECK(counters->frames_used == 2 && counters->frames_pinned == 0);
+	must_view(world, last - 2 * PAGE, 2 * PAGE, &view);
+	buffer_release(world->pool, &view);
+	status = buffer_view(world->self, world->pool, &world->file, last, 30 * PAGE, &view);
+	CHECK(status_is(status, STATUS_CORRUPT));
+	status = buffer_view(world->self, world->pool, &world->file, UINT64_MAX - 10, 5, &view);
+	CHECK(status_is(status, STATUS_CORRUPT));
+	status = buffer_view(world->self, world->pool, &world->file, UINT64_MAX - 10, 500, &view);
+	CHECK(status_is(status, STATUS_CORRUPT));
+	/* Everybody who waits for a bad page hears of it, and a later read tries again. */
+	struct join join;
+	for (uint32_t i = 0; i < READERS; i++)
+		readers[i] = (struct reader) { .offset = last + i % 2 * PAGE, .size = 10 };
+	spawn_readers(world, readers, READERS, &join);
+	join_wait(world->self, &join);
+	for (uint32_t i = 0; i < READERS; i++)
+		CHECK(status_is(readers[i].status, STATUS_CORRUPT));
+	CHECK(counters->frames_used == 2 && counters->frames_pinned == 0);
+	uint64_t loads = counters->loads;
+	CHECK(status_is(buffer_view(world->self, world->pool, &world->file, last, 1, &view), STATUS_CORRUPT));
+	CHECK(counters->loads == loads + 1);
+	buffer_prefetch(world->pool, &world->file, last - PAGE, 100 * PAGE);
+	buffer_prefetch(world->pool, &world->file, last + 10 * PAGE, 100 * PAGE);
+	buffer_drain(world->self, world->pool, world->file.id);
+	CHECK(counters->frames_pinned == 0);
+}
+
+static void test_past_the_end(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, past_the_end);
+}
+
+/* Requests that the fault hits complete with an error, whatever the device said. */
+static struct io_backend faulty;
+static const struct io_backend *healthy;
+static io_complete *true_complete;
+static uint32_t fail_reads, failed_reads;
+
+static void fail_complete(struct io_request *request)
+{
+	request->status = status_make(STATUS_IO);
+	failed_reads++;
+	true_complete(request);
+}
+
+static void faulty_submit(struct io *io, struct io_request *request)
+{
+	if (request->operation == IO_READ && fail_reads > 0) {
+		fail_reads--;
+		true_complete = request->complete;
+		request->complete = fail_complete;
+	}
+	healthy->submit(io, request);
+}
+
+static void read_errors(struct world *world)
+{
+	struct io *io = shard_io(task_shard(world->self));
+	healthy = io->backend;
+	faulty = *healthy;
+	faulty.submit = faulty_submit;
+	io->backend = &faulty;
+	failed_reads = 0;
+	fail_reads = READERS;
+	struct join join;
+	for (uint32_t i = 0; i < READERS; i++)
+		readers[i] = (struct reader) { .offset = 3 * PAGE + i, .size = 10 };
+	spawn_readers(world, readers, READERS, &join);
+	join_wait(world->self, &join);
+	for (uint32_t i = 0; i < READERS; i++)
+		CHECK(status_is(readers[i].status, STATUS_IO));
+	CHECK(failed_reads >= 1 && failed_reads < READERS);
+	CHECK(buffer_counters(world->pool)->frames_used == 0);
+	CHECK(buffer_counters(world->pool)->frames_pinned == 0);
+	struct buffer_view view;
+	fail_reads = 1;
+	CHECK(status_is(buffer_view(world->self, world->pool, &world->file, 0, 80 * PAGE, &view), STATUS_IO));
+	CHECK(fail_reads == 0);
+	must_view(world, 3 * PAGE, 10, &view);
+	buffer_release(world->pool, &view);
+	io->backend = healthy;
+}
+
+static void test_read_errors(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, read_errors);
+}
+
+static void no_memory(struct world *world)
+{
+	uint64_t fired = 0;
+	for (uint64_t i = 0; i < 30; i++) {
+		struct buffer_view view;
+		uint64_t n = i % 3 + 1;
+		uint64_t offset = 10 * PAGE * i + n;
+		memory_fail_at(n, 0);
+		struct status status = buffer_view(world->self, world->pool, &world->file, offset,
+						   i % 2 == 0 ? 3 * PAGE : 90 * PAGE, &view);
+		fired += memory_failures_fired();
+		memory_fail_at(0, 0);
+		CHECK(status_is_ok(status) || status_is(status, STATUS_NO_MEMORY));
+		if (status_is_ok(status))
+			CHECK(bytes_are(&view, offset));
+		buffer_release(world->pool, &view);
+		CHECK(buffer_counters(world->pool)->frames_pinned == 0);
+	}
+	CHECK(fired > 2);
+}
+
+static void test_no_memory(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, no_memory);
+}
+
+/* --- reservations --- */
+
+struct holder {
+	struct world *world;
+	uint32_t pages;
+	uint32_t *granted_now;
+	uint32_t *order;
+	uint32_t place;
+};
+
+static void holder_run(struct task *self, void *argument)
+{
+	struct holder *holder = argument;
+	uint32_t pages = buffer_reserve(self, holder->world->pool, holder->pages);
+	holder->place = (*holder->order)++;
+	*holder->granted_now += pages;
+	CHECK(*holder->granted_now <= buffer_counters(holder->world->pool)->frames);
+	for (int i = 0; i < 3; i++)
+		task_yield(self);
+	*holder->granted_now -= pages;
+	buffer_unreserve(holder->world->pool, pages);
+}
+
+static const struct task_type holder_type = { .name = "holder", .run = holder_run, .stack_bytes = 4096 };
+
+static void reservations(struct world *world)
+{
+	uint32_t frames = (uint32_t)buffer_counters(world->pool)->frames;
+	uint32_t all = buffer_reserve(world->self, world->pool, UINT32_MAX);
+	CHECK(all == frames / 2);
+	static struct holder holders[50];
+	uint32_t granted = all;
+	uint32_t order = 0;
+	struct join join;
+	join_init(&join);
+	for (uint32_t i = 0; i < 50; i++) {
+		holders[i] = (struct holder) { world, i % 7 == 0 ? frames : 10, &granted, &order, 0 };
+		CHECK_OK(task_spawn(task_shard(world->self), &holder_type, &holders[i], TASK_FOREGROUND,
+				    &join));
+	}
+	task_sleep(world->self, 1000000);
+	CHECK(order == 0); /* the first wants half, so nobody behind it overtakes */
+	granted -= all;
+	buffer_unreserve(world->pool, all);
+	join_wait(world->self, &join);
+	CHECK(granted == 0);
+	for (uint32_t i = 1; i < 50; i++)
+		CHECK(order == 50 && holders[i].place > holders[0].place);
+}
+
+static void test_reservations(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, reservations);
+}
+
+/* --- forgetting --- */
+
+static void forgetting(struct world *world)
+{
+	const struct buffer_counters *counters = buffer_counters(world->pool);
+	struct buffer_file files[3];
+	struct buffer_view view;
+	for (uint64_t i = 0; i < 3; i++) {
+		files[i] = world->file;
+		files[i].id = 100 + i;
+		for (uint64_t page = 0; page < 12; page++) {
+			CHECK_OK(buffer_view(world->self, world->pool, &files[i], page * PAGE, 9, &view));
+			buffer_release(world->pool, &view);
+		}
+	}
+	CHECK(counters->frames_used == 36);
+	buffer_prefetch(world->pool, &files[1], 40 * PAGE, 6 * PAGE);
+	buffer_warm(world->pool, &files[1], 0);
+	buffer_drain(world->self, world->pool, 101);
+	CHECK(buffer_try_view(world->pool, &files[1], 40 * PAGE, 6 * PAGE, &view));
+	CHECK(bytes_are(&view, 40 * PAGE));
+	buffer_release(world->pool, &view);
+	buffer_forget(world->pool, 101);
+	CHECK(counters->frames_used == 24);
+	for (uint64_t page = 0; page < 12; page++) {
+		CHECK(!buffer_try_view(world->pool, &files[1], page * PAGE, 9, &view));
+		CHECK(buffer_try_view(world->pool, &files[2], page * PAGE, 9, &view));
+		CHECK(bytes_are(&view, page * PAGE));
+		buffer_release(world->pool, &view);
+	}
+	buffer_forget(world->pool, 100);
+	buffer_forget(world->pool, 102);
+	CHECK(counters->frames_used == 0);
+}
+
+static void test_forgetting(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, forgetting);
+}
+
+/* --- the budget --- */
+
+static void sizes(struct task *self, void *argument)
+{
+	(void)argument;
+	struct buffer_pool_options options = {
+		.strategy = (const struct cache_ops *)(const void *)component_find(COMPONENT_CACHE, "clock"),
+	};
+	struct buffer_pool *pool;
+	options.bytes = 63 * PAGE;
+	CHECK(status_is(buffer_pool_create(task_shard(self), &options, &pool), STATUS_INVALID));
+	for (options.bytes = 64 * PAGE; options.bytes < 1ull << 32; options.bytes *= 3) {
+		CHECK_OK(buffer_pool_create(task_shard(self), &options, &pool));
+		uint64_t frames = buffer_counters(pool)->frames;
+		CHECK(frames * PAGE < options.bytes);
+		CHECK(frames * PAGE > options.bytes / 10 * 9 - 8 * PAGE);
+		buffer_pool_destroy(pool);
+	}
+	options.bytes = 1 << 20;
+	for (uint64_t n = 1; n <= 3; n++) {
+		memory_fail_at(n, 0);
+		CHECK(status_is(buffer_pool_create(task_shard(self), &options, &pool), STATUS_NO_MEMORY));
+		CHECK(memory_failures_fired() == 1);
+	}
+	memory_fail_at(0, 0);
+}
+
+static void test_sizes(void **state)
+{
+	(void)state;
+	struct runtime_options options = { .shards = 1, .io_backend = "posix" };
+	struct runtime *runtime;
+	char notice[200];
+	assert_ok(runtime_create(&options, &runtime, notice, sizeof(notice)));
+	runtime_run(runtime, 0, sizes, NULL);
+	runtime_destroy(runtime);
+}
+
+/* --- speed (only with CASCADE_TEST_SPEED set) --- */
+
+/* Of this thread's work alone: the machine may be busy with other things. */
+static uint64_t cpu_ns(void)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void speed(struct world *world)
+{
+	enum { ROUNDS = 20 * 1000 * 1000 };
+	struct buffer_view view;
+	uint64_t pages = 256;
+	for (uint64_t i = 0; i < pages; i++) {
+		must_view(world, i * PAGE, 16, &view);
+		buffer_release(world->pool, &view);
+	}
+	uint64_t start = cpu_ns();
+	uint64_t sum = 0;
+	for (uint64_t i = 0; i < ROUNDS; i++) {
+		uint64_t page = (i * 0x9e3779b97f4a7c15ull) >> 56;
+		CHECK(buffer_try_view(world->pool, &world->file, page * PAGE + 64, 100, &view));
+		sum += view.data[0];
+		buffer_release(world->pool, &view);
+	}
+	uint64_t ns = cpu_ns() - start;
+	(void)printf("view hit and release: %.1f ns (%llu)\n", (double)ns / ROUNDS, (unsigned long long)sum);
+}
+
+static void test_speed(void **state)
+{
+	(void)state;
+	if (getenv("CASCADE_TEST_SPEED") == NULL)
+		skip();
+	run_with("posix", 8 << 20, speed);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_hits_and_misses),
+		cmocka_unit_test(test_long_views),
+		cmocka_unit_test(test_random_views),
+		cmocka_unit_test(test_single_flight),
+		cmocka_unit_test(test_waiting_for_frames),
+		cmocka_unit_test(test_past_the_end),
+		cmocka_unit_test(test_read_errors),
+		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_reservations),
+		cmocka_unit_test(test_forgetting),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_speed),
+	};
+	if (getenv("CASCADE_TEST_SPEED") != NULL)
+		cmocka_set_test_filter("test_speed");
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,559 @@
+/*
+ * The command as its users meet it: the built binary is run (the one beside this program, or
+ * $CASCADE_BINARY), mostly on the engine `null`, and exit codes, messages and files are looked at. About
+ * fifteen seconds.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "harness/folder.h"
+#include "test.h"
+
+enum { TEXT_BYTES = 1 << 16, ARGUMENTS_MAX = 24, POLLS_MAX = 600, POLL_MS = 50 };
+
+static char binary[PATH_MAX];
+static char folder[] = "/tmp/cascade-command-XXXXXX";
+
+/* What the last command printed. */
+static char out[TEXT_BYTES], err[TEXT_BYTES];
+
+static const char quick[] = "name: quick\n"
+			    "engine: {kind: null}\n"
+			    "workload: {records: 2000, value_size: 100}\n"
+			    "phases:\n"
+			    "  - {name: load, kind: load, clients: 2}\n"
+			    "  - {name: run, mix: {read: 1, update: 1}, clients: 2, duration: 200 ms}\n";
+
+static const char endless[] = "name: endless\n"
+			      "engine: {kind: null}\n"
+			      "workload: {records: 2000, value_size: 100}\n"
+			      "phases:\n"
+			      "  - {name: load, kind: load, clients: 2}\n"
+			      "  - {name: run, mix: {read: 1, update: 1}, clients: 2, duration: 1 h}\n";
+
+/* --- helpers --- */
+
+static void write_file(const char *name, const char *text)
+{
+	FILE *file = fopen(name, "w");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void read_file(const char *name, char text[static TEXT_BYTES])
+{
+	FILE *file = fopen(name, "r");
+	if (file == NULL)
+		fail_msg("%s: %s", name, strerror(errno));
+	size_t size = fread(text, 1, TEXT_BYTES - 1, file);
+	text[size] = '\0';
+	assert_int_equal(fclose(file), 0);
+}
+
+static bool exists(const char *name)
+{
+	struct stat about;
+	return lstat(name, &about) == 0;
+}
+
+static size_t count_lines(const char *text)
+{
+	size_t lines = 0;
+	for (; *text != '\0'; text++)
+		lines += *text == '\n';
+	return lines;
+}
+
+static void redirect(int fd, const char *path)
+{
+	int file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+	if (file < 0 || dup2(file, fd) < 0)
+		_exit(99);
+	(void)close(file);
+}
+
+/* Starts `cascade ARGUMENTS`, words between blanks; standard output goes to `output`. */
+static pid_t start_to(const char *arguments, const char *output)
+{
+	static char words[4096];
+	char *list[ARGUMENTS_MAX] = { binary };
+	size_t count = 1;
+	char *rest = NULL;
+	(void)snprintf(words, sizeof(words), "%s", arguments);
+	for (char *word = strtok_r(words, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+		assert_true(count + 1 < ARGUMENTS_MAX);
+		list[count++] = word;
+	}
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		redirect(STDOUT_FILENO, output);
+		redirect(STDERR_FILENO, "stderr.txt");
+		(void)execv(binary, list);
+		_exit(98);
+	}
+	return child;
+}
+
+static int finish(pid_t child)
+{
+	int status = 0;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	if (exists("stdout.txt"))
+		read_file("stdout.txt", out);
+	read_file("stderr.txt", err);
+	if (!WIFEXITED(status))
+		fail_msg("the command ended by signal %d: %s", WTERMSIG(status), err);
+	return WEXITSTATUS(status);
+}
+
+static int run(const char *arguments)
+{
+	return finish(start_to(arguments, "stdout.txt"));
+}
+
+static void expect(const char *arguments, int code)
+{
+	int got = run(arguments);
+	if (got != code)
+		fail_msg("cascade %s: exit code %d, expected %d\nstdout: %s\nstderr: %s", arguments, got,
+			 code, out, err);
+}
+
+static void expect_in(const char *text, const char *part)
+{
+	if (strstr(text, part) == NULL)
+		fail_msg("'%s' is not in:\n%s", part, text);
+}
+
+static void sleep_ms(long ms)
+{
+	struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+	(void)nanosleep(&time, NULL);
+}
+
+/* Until the file has that many lines. */
+static void wait_for_lines(const char *name, size_t lines)
+{
+	static char text[TEXT_BYTES];
+	for (int i = 0; i < POLLS_MAX; i++) {
+		if (exists(name)) {
+			read_file(name, text);
+			if (count_lines(text) >= lines)
+				return;
+		}
+		sleep_ms(POLL_MS);
+	}
+	fail_msg("%s has no %zu lines after %d s", name, lines, POLLS_MAX * POLL_MS / 1000);
+}
+
+/* --- help and lists --- */
+
+static void test_help(void **state)
+{
+	(void)state;
+	expect("", 2);
+	expect_in(err, "usage: cascade COMMAND");
+	assert_string_equal(out, "");
+	expect("--help", 0);
+	expect_in(out, "usage: cascade COMMAND");
+	expect_in(out, "run workload files");
+	assert_string_equal(err, "");
+	expect("help", 0);
+	expect("help run", 0);
+	expect_in(out, "usage: cascade run FILE.yaml...");
+	expect("run --help", 0);
+	expect_in(out, "--set PATH=VALUE");
+	expect("list --help", 0);
+	expect_in(out, "usage: cascade list [KIND] [--json]");
+	expect("plot --help", 0);
+	expect("--version", 0);
+	expect_in(out, "cascade ");
+	expect("rnu", 2);
+	assert_string_equal(
+		err, "cascade: unknown command 'rnu', did you mean 'run'? (cascade help lists them)\n");
+	expect("help lst", 2);
+	expect_in(err, "did you mean 'list'?");
+}
+
+static void test_list(void **state)
+{
+	(void)state;
+	expect("list", 0);
+	static const char *const kinds[] = { "memtable\n",   "filter\n", "cache\n", "codec\n",
+					     "compaction\n", "engine\n", "btree",   "null" };
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		expect_in(out, kinds[i]);
+	expect("list filter", 0);
+	expect_in(out, "filter.bits_per_key");
+	assert_null(strstr(out, "memtable"));
+	expect("list workload", 0);
+	expect_in(out, "phases.mix.read");
+	expect("list options", 0);
+	expect_in(out, "durability");
+	expect("list --json", 0);
+	expect_in(out, "\"components\": [");
+	expect_in(out, "\"engines\": [");
+	expect("list engine --json", 0);
+	assert_null(strstr(out, "\"components\""));
+	expect("list memtabel", 2);
+	expect_in(err, "unknown kind 'memtabel', expected one of memtable, ");
+	expect_in(err, "did you mean 'memtable'?");
+	expect("list memtable filter", 2);
+	expect("list --jsn", 2);
+}
+
+/* A result that does not get through is a failure, also of a list. */
+static void test_full_output(void **state)
+{
+	(void)state;
+	assert_int_equal(finish(start_to("list", "/dev/full")), 1);
+	expect_in(err, "cannot write to standard output: No space left on device");
+}
+
+/* --- runs --- */
+
+static void expect_histograms_exist(const char *records, const char *folder_name)
+{
+	size_t count = 0;
+	static const char mark[] = "\"hgrm\":\"";
+	for (const char *at = strstr(records, mark); at != NULL; at = strstr(at, mark)) {
+		char path[512];
+		at += strlen(mark);
+		(void)snprintf(path, sizeof(path), "%s/%.*s", folder_name, (int)strcspn(at, "\""), at);
+		if (!exists(path))
+			fail_msg("%s is named by a record and not there", path);
+		count++;
+	}
+	assert_true(count > 0);
+}
+
+static void test_run_leaves_files(void **state)
+{
+	(void)state;
+	static char records[TEXT_BYTES], text[TEXT_BYTES];
+	write_file("quick.yaml", quick);
+	expect("run quick.yaml --no-plot", 0);
+	expect_in(out, "ops/s");
+	expect_in(out, "results: results/quick/");
+	expect_in(err, "notice: clients are threads: the engine 'null' has no tasks");
+	char target[256] = "";
+	assert_true(readlink("results/quick/latest", target, sizeof(target) - 1) > 0);
+	assert_null(strchr(target, '/'));
+	expect_in(out, target);
+	static const char *const files[] = { "record.jsonl", "summary.csv", "timeline.csv", "provenance.json",
+					     "config.resolved.yaml" };
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		(void)snprintf(text, sizeof(text), "results/quick/latest/%s", files[i]);
+		if (!exists(text))
+			fail_msg("%s is not there", text);
+	}
+	assert_false(exists("results/quick/latest/database"));
+	read_file("results/quick/latest/record.jsonl", records);
+	assert_int_equal(count_lines(records), 2);
+	expect_in(records, "\"operations\":2000,");
+	expect_in(records, "\"engine\":{\"kind\":\"null\"");
+	expect_histograms_exist(records, "results/quick/latest");
+	read_file("results/quick/latest/summary.csv", text);
+	expect_in(text, "experiment,configuration,label,");
+	assert_int_equal(count_lines(text), 4); /* header, insert, read, update */
+	read_file("results/quick/latest/provenance.json", text);
+	expect_in(text, "\"--no-plot\"");
+	expect_in(text, "\"kernel\": \"");
+
+	/* The resolved configuration is a workload file: the same one. */
+	read_file("results/quick/latest/config.resolved.yaml", records);
+	expect("run results/quick/latest/config.resolved.yaml --no-plot --quiet --out again", 0);
+	assert_string_equal(err, "");
+	read_file("again/quick/latest/config.resolved.yaml", text);
+	assert_string_equal(text, records);
+}
+
+static void test_vary_and_repeats(void **state)
+{
+	(void)state;
+	static char text[TEXT_BYTES];
+	static char varied[sizeof(quick) + 128];
+	(void)snprintf(varied, sizeof(varied), "%s%s", quick,
+		       "vary: [{set: workload.value_size, to: [10, 20]}]\n");
+	write_file("vary.yaml", varied);
+	expect("run vary.yaml --no-plot --repeats 2 --set phases.run.duration=100ms --out varied", 0);
+	expect_in(out, "medians of 2 repetitions\nconfiguration");
+	expect_in(out, "value_size=10");
+	expect_in(out, "value_size=20");
+	expect_in(err, "4/4 ");
+	read_file("varied/quick/latest/record.jsonl", text);
+	assert_int_equal(count_lines(text), 8);
+	expect_in(text, "\"variation\":{\"workload.value_size\":\"10\"}");
+	expect_in(text, "\"repetition\":2,\"run_order\":4,");
+	expect_histograms_exist(text, "varied/quick/latest");
+	read_file("varied/quick/latest/summary.csv", text);
+	assert_int_equal(count_lines(text), 13);
+}
+
+static void test_given_path_is_kept(void **state)
+{
+	(void)state;
+	write_file("quick.yaml", quick);
+	expect("run quick.yaml --no-plot --set engine.path=kept/here", 0);
+	assert_true(exists("kept/here"));
+	expect("run quick.yaml --no-plot --set engine.path=quick.yaml/x", 2);
+	assert_string_equal(err,
+			    "--set engine.path: 'quick.yaml/x' cannot be made: Not a directory, expected a "
+			    "directory or auto\n");
+}
+
+/* --- bad input --- */
+
+static void test_bad_input(void **state)
+{
+	(void)state;
+	write_file("quick.yaml", quick);
+	expect("run", 2);
+	assert_string_equal(err, "cascade run: no workload file, expected FILE.yaml\n");
+	expect("run nowhere.yaml", 2);
+	assert_string_equal(err, "nowhere.yaml: cannot be opened: No such file or directory\n");
+	expect("run quick.yaml --repeats 0", 2);
+	expect_in(err, "cascade run: --repeats: '0' is out of range");
+	expect("run quick.yaml --frob", 2);
+	expect_in(err, "unknown option '--frob'");
+	expect("run quick.yaml --set", 2);
+	expect_in(err, "no value for '--set'");
+	expect("run quick.yaml --set workload.recrods=5", 2);
+	assert_string_equal(err, "--set workload.recrods: unknown key, did you mean 'records'?\n");
+
+	write_file("bad.yaml", "name: bad\nworkload:\n  value_size: 64 MiBB\n");
+	expect("run bad.yaml --out nothing", 2);
+	assert_string_equal(err,
+			    "bad.yaml:3: workload.value_size: '64 MiBB' is not a size, expected bytes or a "
+			    "number with kB, MB, GB, KiB, MiB or GiB\n");
+	assert_string_equal(out, "");
+	/* The second file is bad: the first is not run either. */
+	expect("run quick.yaml bad.yaml --out nothing", 2);
+	assert_false(exists("nothing"));
+	write_file("empty.yaml", "");
+	expect("run empty.yaml", 2);
+	assert_string_equal(err,
+			    "empty.yaml:1: the file is empty, expected a workload: 'name: NAME' at least\n");
+}
+
+static void test_unknown_variants_have_neighbours(void **state)
+{
+	(void)state;
+	write_file("variant.yaml", "name: x\nengine:\n  kind: cascade\n  memtable:\n    kind: btre\n");
+	expect("run variant.yaml", 2);
+	expect_in(err, "variant.yaml:5: engine.memtable.kind: ");
+	expect_in(err, "did you mean");
+	expect_in(err, "btree");
+	write_file("variant.yaml", "name: x\nengine:\n  kind: cascad\n");
+	expect("run variant.yaml", 2);
+	expect_in(err, "variant.yaml:3: engine.kind: unknown 'cascad', expected one of ");
+	expect_in(err, "did you mean 'cascade'?");
+}
+
+/* --- failing places --- */
+
+static void test_unwritable_out(void **state)
+{
+	(void)state;
+	write_file("quick.yaml", quick);
+	expect("run quick.yaml --no-plot --out quick.yaml", 2);
+	assert_string_equal(err, "cascade: quick: quick.yaml/quick: cannot be written: Not a directory\n");
+	assert_string_equal(out, "");
+	assert_int_equal(mkdir("taken", 0777), 0);
+	assert_int_equal(mkdir("taken/quick", 0777), 0);
+	assert_int_equal(mkdir("taken/quick/latest", 0777), 0);
+	expect("run quick.yaml --no-plot --out taken", 2);
+	expect_in(err, "taken/quick/latest: cannot be written: ");
+	if (geteuid() == 0)
+		return;
+	assert_int_equal(mkdir("locked", 0555), 0);
+	expect("run quick.yaml --no-plot --out locked", 2);
+	expect_in(err, "locked/quick: cannot be written: Permission denied");
+}
+
+/* Every line that is there is whole. */
+static void expect_whole_lines(const char *name)
+{
+	static char text[TEXT_BYTES];
+	if (!exists(name))
+		return;
+	read_file(name, text);
+	for (char *line = text; *line != '\0';) {
+		char *end = strchr(line, '\n');
+		if (end == NULL || line[0] != '{' || end[-1] != '}')
+			fail_msg("%s has a broken line: %.80s", name, line);
+		line = end + 1;
+	}
+}
+
+/*
+ * Disks of a few pages: the run fails somewhere between its first file and its last, always with one clear
+ * message. Needs root; the mount is seen by this process and its children alone and goes away with them.
+ */
+static void test_full_disk(void **state)
+{
+	(void)state;
+	static const char *const sizes[] = { "4k", "12k", "24k", "32k", "48k" };
+	assert_true(exists("full") || mkdir("full", 0777) == 0);
+	if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
+		print_message("skipped: a small file system cannot be mounted here: %s\n", strerror(errno));
+		skip();
+	}
+	write_file("quick.yaml", quick);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		char options[32];
+		(void)snprintf(options, sizeof(options), "size=%s", sizes[i]);
+		assert_int_equal(mount("tmpfs", "full", "tmpfs", 0, options), 0);
+		expect("run quick.yaml --no-plot --quiet --out full --repeats 4 --set "
+		       "phases.run.duration=50ms",
+		       1);
+		expect_in(err, "cannot be written: No space left on device");
+		const char *first = strstr(err, "No space left");
+		if (strstr(first + 1, "No space left") != NULL)
+			fail_msg("more than one message for a disk of %s:\n%s", sizes[i], err);
+		expect_whole_lines("full/quick/latest/record.jsonl");
+		assert_int_equal(umount("full"), 0);
+	}
+}
+
+/* --- processes that end early --- */
+
+/* The one child of a process, 0 if there is none yet. */
+static pid_t child_of(pid_t parent)
+{
+	char path[64], text[256] = "";
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children", parent, parent);
+	FILE *file = fopen(path, "r");
+	if (file == NULL)
+		return 0;
+	if (fgets(text, sizeof(text), file) == NULL)
+		text[0] = '\0';
+	(void)fclose(file);
+	return (pid_t)strtol(text, NULL, 10);
+}
+
+static void test_killed_child(void **state)
+{
+	(void)state;
+	write_file("endless.yaml", endless);
+	pid_t child = start_to("run endless.yaml --no-plot --out killed", "stdout.txt");
+	wait_for_lines("killed/endless/latest/record.jsonl", 1);
+	pid_t cell = child_of(child);
+	assert_true(cell > 0);
+	assert_int_equal(kill(cell, SIGKILL), 0);
+	assert_int_equal(finish(child), 1);
+	expect_in(err, "cascade: endless: the process was killed by signal 9 (Killed)");
+	expect_in(out, "load");
+	expect_in(out, "results: killed/endless/");
+	assert_false(exists("killed/endless/latest/database"));
+	expect_whole_lines("killed/endless/latest/record.jsonl");
+}
+
+static void test_interrupt(void **state)
+{
+	(void)state;
+	static char text[TEXT_BYTES];
+	write_file("endless.yaml", endless);
+	pid_t child = start_to("run endless.yaml --no-plot --out stopped --repeats 3", "stdout.txt");
+	wait_for_lines("stopped/endless/latest/record.jsonl", 1);
+	sleep_ms(300);
+	assert_int_equal(kill(child, SIGINT), 0);
+	assert_int_equal(finish(child), 1);
+	expect_in(err, "stopping early; once more to stop at once");
+	expect_in(err, "stopped early: stopped/endless/");
+	expect_in(out, "invalid: 1 of 2 phases");
+	expect_whole_lines("stopped/endless/latest/record.jsonl");
+	read_file("stopped/endless/latest/record.jsonl", text);
+	assert_int_equal(count_lines(text), 2);
+	expect_in(text, "\"ended_by\":\"stopped\"");
+	expect_in(text, "\"verdict\":\"invalid\"");
+	assert_false(exists("stopped/endless/latest/database"));
+}
+
+/* Nothing outlives the command, however it ends. */
+static void test_killed_parent(void **state)
+{
+	(void)state;
+	write_file("endless.yaml", endless);
+	pid_t child = start_to("run endless.yaml --no-plot --out orphaned", "stdout.txt");
+	wait_for_lines("orphaned/endless/latest/record.jsonl", 1);
+	pid_t cell = child_of(child);
+	int status;
+	assert_true(cell > 0);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	for (int i = 0; i < POLLS_MAX; i++) {
+		char path[64], text[256] = "";
+		(void)snprintf(path, sizeof(path), "/proc/%d/stat", cell);
+		FILE *file = fopen(path, "r");
+		if (file == NULL)
+			return;
+		bool zombie = fgets(text, sizeof(text), file) != NULL && strstr(text, ") Z ") != NULL;
+		(void)fclose(file);
+		if (zombie)
+			return;
+		sleep_ms(POLL_MS);
+	}
+	fail_msg("process %d lives on", cell);
+}
+
+/* --- the program --- */
+
+static int set_up(void **state)
+{
+	(void)state;
+	const char *given = getenv("CASCADE_BINARY");
+	if (given != NULL) {
+		if (realpath(given, binary) == NULL)
+			return -1;
+	} else {
+		ssize_t length = readlink("/proc/self/exe", binary, sizeof(binary) - 16);
+		if (length <= 0)
+			return -1;
+		binary[length] = '\0';
+		(void)snprintf(strrchr(binary, '/'), 16, "/cascade");
+	}
+	if (access(binary, X_OK) != 0) {
+		print_error("%s: %s (build the target cascade first)\n", binary, strerror(errno));
+		return -1;
+	}
+	return mkdtemp(folder) == NULL || chdir(folder) != 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	return chdir("/") != 0 || folder_remove(folder) != 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_list),
+		cmocka_unit_test(test_full_output),
+		cmocka_unit_test(test_run_leaves_files),
+		cmocka_unit_test(test_vary_and_repeats),
+		cmocka_unit_test(test_given_path_is_kept),
+		cmocka_unit_test(test_bad_input),
+		cmocka_unit_test(test_unknown_variants_have_neighbours),
+		cmocka_unit_test(test_unwritable_out),
+		cmocka_unit_test(test_killed_child),
+		cmocka_unit_test(test_interrupt),
+		cmocka_unit_test(test_killed_parent),
+		cmocka_unit_test(test_full_disk),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
