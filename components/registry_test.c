@@ -133,6 +133,19 @@ static const struct component sample = { .name = "sample",
 					 .options = option_rows,
 					 .options_size = sizeof(struct options) };
 
+static const struct option confusing_rows[] = {
+	{ "zzzzz", "z", OPTION_INTEGER, 0, 1, 1, 9 },
+	{ "tires", "t", OPTION_INTEGER, 0, 1, 1, 9 },
+	{ "tries", "t", OPTION_INTEGER, 0, 1, 1, 9 },
+	{ .name = NULL },
+};
+
+static const struct component confusing = { .name = "confusing",
+					    .summary = "for this test",
+					    .abi = COMPONENT_ABI,
+					    .options = confusing_rows,
+					    .options_size = sizeof(struct options) };
+
 static void assert_message(struct status status, enum status_code code, const char *expected)
 {
 	char text[256];
@@ -194,6 +207,11 @@ static void test_messages(void **state)
 	component_default_options(&sample, &options);
 	assert_message(component_set_option(&sample, &options, "count", 2.5), STATUS_INVALID,
 		       "component sample: option \"count\" is 2.5, but takes whole numbers, 1 to 9");
+	/* A swap of neighbours is one slip, not two, and case is none. */
+	assert_message(component_set_option(&confusing, &options, "treis", 1), STATUS_NOT_FOUND,
+		       "component confusing has no option \"treis\"; the nearest is \"tries\"");
+	assert_message(component_set_option(&confusing, &options, "TIRES", 1), STATUS_NOT_FOUND,
+		       "component confusing has no option \"TIRES\"; the nearest is \"tires\"");
 	/* Nothing to set and nothing to write to. */
 	component_default_options(none, NULL);
 }

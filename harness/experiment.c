@@ -71,6 +71,14 @@ static struct driver_config driver_config_of(const struct workload *workload)
 	};
 }
 
+/* What follows "NAME: ", or NULL if the text does not begin so. */
+static const char *after_name(const char *text, const char *name)
+{
+	size_t length = strlen(name);
+	bool begins = strncmp(text, name, length) == 0 && strncmp(text + length, ": ", 2) == 0;
+	return begins ? text + length + 2 : NULL;
+}
+
 /* The driver's complaint, at the line of the option that it is about. */
 static struct status check_options(struct cell *cell, const struct yaml_node *options,
 				   const struct yaml_node *engine, struct problem *problem)
@@ -80,19 +88,21 @@ static struct status check_options(struct cell *cell, const struct yaml_node *op
 	struct status status = cell->driver->check(&config, &bad);
 	if (status_is_ok(status))
 		return status;
-	char text[256];
+	char text[256], key[YAML_NAME_BYTES_MAX * 8];
 	status_describe(status, text, sizeof(text));
+	/* Options that do not go together are told by the message alone. */
+	for (size_t i = 0; i < config.option_count && bad >= config.option_count; i++) {
+		if (after_name(text, config.options[i].name) != NULL)
+			bad = i;
+	}
 	if (bad >= config.option_count)
 		return problem_at(problem, STATUS_INVALID, yaml_get(engine, "kind")->place, "engine", "%s",
 				  text);
 	const char *name = config.options[bad].name;
-	size_t length = strlen(name);
-	const char *why = strncmp(text, name, length) == 0 && strncmp(text + length, ": ", 2) == 0
-				  ? text + length + 2
-				  : text;
-	char key[YAML_NAME_BYTES_MAX + 16];
+	const char *why = after_name(text, name);
 	(void)snprintf(key, sizeof(key), "engine.%s", name);
-	return problem_at(problem, STATUS_INVALID, options->items[bad].value->place, key, "%s", why);
+	return problem_at(problem, STATUS_INVALID, options->items[bad].value->place, key, "%s",
+			  why != NULL ? why : text);
 }
 
 /* kind, path, then every option in effect, nested again: given ones first, in the file's order. */

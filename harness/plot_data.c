@@ -17,6 +17,8 @@ enum {
 	FILE_BYTES_MAX = 1 << 30,
 };
 
+static const double second_least = 0.5;
+
 /* --- files and growing lists --- */
 
 static struct status read_all(struct arena *arena, FILE *file, const char *path, char **text, size_t *size)
@@ -200,6 +202,30 @@ static struct status read_records(struct plot_data *data)
 	return status_ok();
 }
 
+static int by_label(const void *left, const void *right)
+{
+	const struct plot_configuration *a = left;
+	const struct plot_configuration *b = right;
+	int order = strverscmp(a->label, b->label);
+	return order != 0 ? order : strcmp(a->hash, b->hash);
+}
+
+/* Repetitions are run in shuffled order; pictures (and colours) should not depend on that. */
+static struct status sort_configurations(struct plot_data *data)
+{
+	size_t bytes = data->configuration_count * sizeof(*data->configurations);
+	struct plot_configuration *before = arena_allocate(&data->arena, bytes, 16);
+	if (before == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	memcpy(before, data->configurations, bytes);
+	qsort(data->configurations, data->configuration_count, sizeof(*before), by_label);
+	for (size_t i = 0; i < data->record_count; i++) {
+		const struct plot_configuration *old = &before[data->records[i].configuration];
+		data->records[i].configuration = find_configuration(data, old->hash, old->label);
+	}
+	return status_ok();
+}
+
 /* --- timeline.csv --- */
 
 /* Splits a line in place; fields may be in quotes. Returns their number. */
@@ -279,6 +305,10 @@ static struct status add_second(struct plot_data *data, char *const fields[COLUM
 	double since = 0;
 	if (data->second_count > 0 && same_series(&list[data->second_count - 1], &second))
 		since = list[data->second_count - 1].t_s;
+	/* What is left after the last whole second is too short to be compared with seconds. */
+	if (since > 0 && second.t_s - since < second_least)
+		return status_ok();
+	second.middle_s = (second.t_s + since) / 2;
 	second.ops_s = second.t_s > since ? number_of(fields[COLUMN_OPERATIONS]) / (second.t_s - since) : NAN;
 	list[data->second_count++] = second;
 	return status_ok();
@@ -344,6 +374,7 @@ struct status plot_data_read(struct plot_data *data, const char *directory)
 	if (data->directory == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	TRY(read_records(data));
+	TRY(sort_configurations(data));
 	return read_timeline(data);
 }
 

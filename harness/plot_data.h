@@ -31,8 +31,9 @@ struct plot_record {
 struct plot_second {
 	size_t configuration, phase;
 	uint32_t repetition;
-	double t_s;   /* the end of that second */
-	double ops_s; /* over the time since the point before */
+	double t_s;	 /* the end of that second */
+	double middle_s; /* between the point before and this one */
+	double ops_s;	 /* over the time between them */
 	double p50_ns, p99_ns, max_ns;
 };
 
@@ -45,7 +46,7 @@ struct plot_data {
 	struct arena arena;
 	const char *directory;
 	const char *experiment;
-	struct plot_configuration *configurations; /* in the order of their first record */
+	struct plot_configuration *configurations; /* by label, numbers in it by size */
 	size_t configuration_count;
 	const char **phases; /* names, in order */
 	size_t phase_count;

@@ -36,16 +36,23 @@ struct picture {
 
 /* --- small helpers --- */
 
-/* Text for a script, in double quotes. */
-static void put_quoted(FILE *file, const char *text)
+/* Text for a script, in double quotes; `as_format`: gnuplot will take it for a number's format. */
+static void put_text(FILE *file, const char *text, bool as_format)
 {
 	fputc('"', file);
 	for (; *text != '\0'; text++) {
 		if (*text == '"' || *text == '\\')
 			fputc('\\', file);
+		if (*text == '%' && as_format)
+			fputc('%', file);
 		fputc((unsigned char)*text < ' ' ? ' ' : *text, file);
 	}
 	fputc('"', file);
+}
+
+static void put_quoted(FILE *file, const char *text)
+{
+	put_text(file, text, false);
 }
 
 static void append_name(char name[PICTURE_NAME_BYTES], const char *part)
@@ -301,10 +308,12 @@ static size_t write_curve(struct picture *picture, size_t configuration, struct 
 /* Labelled by percentile: 0 % at 1, 90 % at 10, ... */
 static void put_percentile_axis(FILE *file, double samples_most)
 {
-	fputs("set logscale x 10\nset xtics (\"0 %\" 1, \"50 %\" 2, \"90 %\" 10", file);
+	/* Both 0 % and 50 % have room only where there are few decades. */
+	fprintf(file, "set logscale x 10\nset xtics (%s\"50 %%%%\" 2, \"90 %%%%\" 10",
+		samples_most <= 10000 ? "\"0 %%\" 1, " : "");
 	double x = 100;
 	for (int nines = 0; x <= samples_most * 1.0001 && nines < 12; nines++, x *= 10)
-		fprintf(file, ", \"99%s%.*s %%\" %.0f", nines > 0 ? "." : "", nines, "999999999999", x);
+		fprintf(file, ", \"99%s%.*s %%%%\" %.0f", nines > 0 ? "." : "", nines, "999999999999", x);
 	fprintf(file, ")\nset xrange [1:%.6g]\nset xlabel \"percentile\"\n",
 		samples_most < 10 ? 10 : samples_most);
 }
@@ -313,7 +322,8 @@ static void put_time_axis(FILE *file, const char *axis)
 {
 	fprintf(file,
 		"set logscale %s 10\nset ylabel \"service time (µs)\"\n"
-		"set %stics (\"0.1\" 0.1, \"1\" 1, \"10\" 10, \"100\" 100, \"1 000\" 1e3, \"10 000\" 1e4, "
+		"set %stics (\"0.01\" 0.01, \"0.1\" 0.1, \"1\" 1, \"10\" 10, \"100\" 100, \"1 000\" 1e3, "
+		"\"10 000\" 1e4, "
 		"\"100 000\" 1e5, \"10⁶\" 1e6, \"10⁷\" 1e7)\nset m%stics 10\n",
 		axis, axis, axis);
 }
@@ -423,7 +433,7 @@ struct series {
 
 static void write_second(FILE *file, const struct plot_second *second)
 {
-	fprintf(file, "%.3f %.6g", second->t_s, second->ops_s);
+	fprintf(file, "%.3f %.6g", second->middle_s, second->ops_s);
 	const double latencies[] = { second->p50_ns, second->p99_ns, second->max_ns };
 	for (int i = 0; i < 3; i++) {
 		if (isnan(latencies[i]))
@@ -450,7 +460,8 @@ static size_t write_series(struct picture *picture, size_t phase, struct series 
 			series[count] = (struct series) { .configuration = second->configuration,
 							  .repetition = second->repetition };
 			series[count].block = begin_block(picture, label_of(picture, second->configuration));
-			fprintf(picture->dat, "# repetition %u: seconds operations/s p50_us p99_us max_us\n",
+			fprintf(picture->dat,
+				"# repetition %u: middle_of_the_second operations/s p50_us p99_us max_us\n",
 				second->repetition);
 			last = &series[count++];
 		}
@@ -459,6 +470,15 @@ static size_t write_series(struct picture *picture, size_t phase, struct series 
 			*highest = second->ops_s;
 	}
 	return count;
+}
+
+static int by_configuration(const void *left, const void *right)
+{
+	const struct series *a = left;
+	const struct series *b = right;
+	if (a->configuration != b->configuration)
+		return a->configuration < b->configuration ? -1 : 1;
+	return a->repetition < b->repetition ? -1 : a->repetition > b->repetition;
 }
 
 /* One line for each series; only the first of a configuration has an entry in the key. */
@@ -503,29 +523,35 @@ static void put_timeline(struct picture *picture, size_t phase, const struct ser
 	double divisor;
 	const char *unit = scale_name(highest, &divisor);
 	describe_runs(picture, phase, "one line for each", small_print, sizeof(small_print));
-	put_style(picture, 800, 600);
+	/* The key stands at the top right, beside the heading, which it may outgrow. */
+	size_t entries = picture->data->configuration_count;
+	int height = 600 + (entries > 4 ? (int)(entries - 4) * 17 : 0);
+	double top = 1 - (double)(height - 520) / height, middle = 0.07 + (top - 0.1) / 2;
+	put_style(picture, 800, height);
 	put_title(picture, small_print, "%s, %s: each second", picture->data->experiment,
 		  picture->data->phases[phase]);
 	fprintf(file,
-		"set datafile missing \"?\"\nset multiplot\nset lmargin 11\nset rmargin 3\n"
+		"set datafile missing \"?\"\nset multiplot\nset lmargin 12\nset rmargin 3\n"
 		"set xrange [0:*]\nset yrange [0:*]\nset format x \"\"\n"
-		"set tmargin at screen 0.87\nset bmargin at screen 0.53\n"
+		"set tmargin at screen %.4f\nset bmargin at screen %.4f\n"
 		"set ylabel \"%soperations/s\"\nset key outside top right horizontal samplen 2\nplot ",
-		unit);
+		top, middle + 0.075, unit);
 	snprintf(columns, sizeof(columns), "1:($2 / %g)", divisor);
 	put_series(picture, series, count, columns, -1, alone ? NULL : "");
-	fputs("\nunset label 1\nunset label 2\nset format x \"%g\"\nset yrange [*:*]\n"
-	      "set tmargin at screen 0.47\nset bmargin at screen 0.1\n"
-	      "set xlabel \"seconds since the phase began\"\nset key inside top right horizontal samplen 2\n",
-	      file);
+	fprintf(file,
+		"\nunset label 1\nunset label 2\nset format x \"%%g\"\nset yrange [*:*]\n"
+		"set tmargin at screen %.4f\nset bmargin at screen 0.1\n"
+		"set xlabel \"seconds since the phase began\"\n"
+		"set key outside top right horizontal samplen 2\n",
+		middle);
 	put_time_axis(file, "y");
-	fprintf(file, "set ylabel \"%slatency (µs)\"\nplot ", alone ? "" : "99 % ");
+	fprintf(file, "set ylabel \"%slatency (µs)\"\nplot ", alone ? "" : "p99 ");
 	if (alone) {
 		put_series(picture, series, count, "1:5", 1, "maximum");
 		fputs(", \\\n     ", file);
-		put_series(picture, series, count, "1:4", 5, "99 %");
+		put_series(picture, series, count, "1:4", 5, "p99");
 		fputs(", \\\n     ", file);
-		put_series(picture, series, count, "1:3", 0, "50 %");
+		put_series(picture, series, count, "1:3", 0, "p50");
 	} else {
 		put_series(picture, series, count, "1:4", -1, NULL);
 	}
@@ -550,6 +576,7 @@ static struct status timeline_picture(const struct plot_data *data, const char *
 	if (status_is_ok(status)) {
 		double highest;
 		size_t count = write_series(picture, phase, series, &highest);
+		qsort(series, count, sizeof(*series), by_configuration);
 		put_timeline(picture, phase, series, count, highest);
 		*written = true;
 		status_keep_first(&status, picture_close(picture, folder));
@@ -607,7 +634,7 @@ static void add_panel(const struct plot_data *data, size_t phase, struct panel *
 		if (data->records[i].phase == phase && !isnan(number) && !(number <= highest))
 			highest = number;
 	}
-	if (isnan(highest) || *count == PANELS_MAX)
+	if (isnan(highest) || highest == 0 || *count == PANELS_MAX)
 		return;
 	if (panel.number == number_throughput)
 		snprintf(panel.title, sizeof(panel.title), "throughput (%sops/s)",
@@ -622,7 +649,7 @@ static size_t choose_panels(const struct plot_data *data, size_t phase, struct p
 		  (struct panel) { .divisor = 1, .operation = -1, .number = number_throughput });
 	for (int operation = 0; operation < OPERATION_KINDS; operation++) {
 		struct panel panel = { .divisor = 1e3, .operation = operation, .number = number_p99 };
-		snprintf(panel.title, sizeof(panel.title), "%s, 99 %% (µs)", operation_names[operation]);
+		snprintf(panel.title, sizeof(panel.title), "%s p99 (µs)", operation_names[operation]);
 		add_panel(data, phase, panels, &count, panel);
 	}
 	add_panel(data, phase, panels, &count, (struct panel) { "CPU time (µs/op)", 1, -1, number_cpu });
@@ -649,12 +676,8 @@ static size_t write_panel(struct picture *picture, size_t phase, const struct pa
 		struct spread spread = spread_of(numbers, count);
 		if (spread.count == 0)
 			continue;
-		fprintf(picture->dat, "%zu %.6g %.6g %.6g %.*f\n", row, spread.median, spread.least,
-			spread.most,
-			spread.median >= 100  ? 0
-			: spread.median >= 10 ? 1
-					      : 2,
-			spread.median);
+		fprintf(picture->dat, "%zu %.6g %.6g %.6g ", row, spread.median, spread.least, spread.most);
+		fprintf(picture->dat, spread.median >= 100 ? "%.0f\n" : "%.3g\n", spread.median);
 		if (spread.most > *highest)
 			*highest = spread.most;
 	}
@@ -683,9 +706,9 @@ static struct grid plan_grid(const struct plot_data *data, size_t panels)
 	}
 	struct grid grid = { .columns = panels < PANEL_COLUMNS ? panels : PANEL_COLUMNS, .width = 1000 };
 	grid.rows = (panels + grid.columns - 1) / grid.columns;
-	grid.label_share = 0.03 + (double)longest * 7.2 / grid.width;
-	if (grid.label_share > 0.4)
-		grid.label_share = 0.4;
+	grid.label_share = 0.03 + (double)longest * 8.2 / grid.width;
+	if (grid.label_share > 0.45)
+		grid.label_share = 0.45;
 	grid.height = 70 + (int)(grid.rows * (80 + 26 * data->configuration_count));
 	return grid;
 }
@@ -702,12 +725,21 @@ static void put_panel_place(FILE *file, const struct grid *grid, size_t number)
 		top - row * height - 26.0 / grid->height, top - (row + 1) * height + 34.0 / grid->height);
 }
 
+/* About four steps of 1, 2 or 5 times a power of ten. */
+static double tic_step(double highest)
+{
+	double power = pow(10, floor(log10(highest / 4)));
+	double steps = highest / 4 / power;
+	return power * (steps <= 1 ? 1 : steps <= 2 ? 2 : steps <= 5 ? 5 : 10);
+}
+
 static void put_panel(struct picture *picture, const struct panel *panel, size_t block, double highest)
 {
 	FILE *file = picture->script;
 	fputs("set title ", file);
 	put_quoted(file, panel->title);
-	fprintf(file, "\nset xrange [0:%.6g]\nplot ", highest > 0 ? highest * 1.25 : 1);
+	double end = highest * 1.3;
+	fprintf(file, "\nset xrange [0:%.6g]\nset xtics %.6g\nplot ", end, tic_step(end));
 	fprintf(file,
 		"\"%s.dat\" index %zu using 2:1:(0):2:($1 - 0.36):($1 + 0.36):($1 + 1) with boxxyerror "
 		"fillstyle solid 0.8 noborder linecolor variable notitle",
@@ -738,13 +770,14 @@ static struct status write_panels(struct picture *picture, size_t phase, double 
 		  data->phases[phase]);
 	FILE *file = picture->script;
 	fprintf(file,
-		"set multiplot\nset border 1\nset grid x noy noxmtics\nunset key\nset yrange [%zu.5:-0.5]\n"
-		"set xtics autofreq\nset title font \",12\" offset 0,-0.6\n",
+		"set multiplot\nset border 1\nset grid xtics noytics nomxtics nomytics\nunset key\nset "
+		"yrange [%zu.5:-0.5]\n"
+		"set title font \",12\" offset 0,-0.6\n",
 		data->configuration_count - 1);
 	for (size_t i = 0; i < count; i++) {
 		fputs("set ytics scale 0 (", file);
 		for (size_t row = 0; row < data->configuration_count; row++) {
-			put_quoted(file, i % grid.columns == 0 ? label_of(picture, row) : "");
+			put_text(file, i % grid.columns == 0 ? label_of(picture, row) : "", true);
 			fprintf(file, " %zu%s", row, row + 1 < data->configuration_count ? ", " : ")\n");
 		}
 		put_panel_place(file, &grid, i);

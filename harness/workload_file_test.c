@@ -2,7 +2,9 @@
  * Workload files: bad ones give exact messages, good ones exact values, and what a run writes as its
  * resolved configuration reads back as the same. Takes a second.
  */
+#include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -230,6 +232,7 @@ static void test_bad_engine_options_have_lines(void **state)
 		{ "name: x\nengine:\n  kind: cascade\n  durabilty: power\n", "F:4: engine.durabilty: " },
 		{ "name: x\nengine:\n  kind: cascade\n  memtable: {size: 64 MiBB}\n",
 		  "F:4: engine.memtable.size: " },
+		{ "name: x\nengine:\n  kind: cascade\n\n  memory: 1 MiB\n", "F:5: engine.memory: " },
 	};
 	if (driver_find("cascade") == NULL)
 		skip();
@@ -501,6 +504,58 @@ static void test_resolved_reads_back(void **state)
 	experiment_free(&second);
 }
 
+/* All options in effect are in it, and the engine takes them all. */
+static void test_resolved_engine_reads_back(void **state)
+{
+	(void)state;
+	struct experiment first, second;
+	if (driver_find("cascade") == NULL)
+		skip();
+	load_good(&first, "engine: {kind: cascade, memtable: {size: 32 MiB}}\n", NULL, 0);
+	load_good(&second, first.resolved, NULL, 0);
+	assert_string_equal(first.resolved, second.resolved);
+	assert_string_equal(first.cells[0].configuration_hash, second.cells[0].configuration_hash);
+	assert_string_equal(yaml_get(yaml_get(first.cells[0].engine, "memtable"), "size")->text, "32 MiB");
+	assert_non_null(yaml_get(yaml_get(first.cells[0].engine, "codec"), "kind"));
+	assert_true(first.cells[0].workload.clients_as_tasks);
+	experiment_free(&first);
+	experiment_free(&second);
+}
+
+/* The workload files of the tree. */
+static void test_shipped_files(void **state)
+{
+	(void)state;
+	/* From the root of the tree, or a build folder in it. */
+	static const char *const places[] = { "workloads", "../workloads", "../../workloads" };
+	const char *path = NULL;
+	DIR *folder = NULL;
+	size_t count = 0;
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && folder == NULL; i++) {
+		path = places[i];
+		folder = opendir(path);
+	}
+	if (driver_find("cascade") == NULL || folder == NULL)
+		skip();
+	for (const struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
+		struct experiment experiment;
+		struct problem problem;
+		char file[PATH_MAX + 300];
+		const char *dot = strrchr(entry->d_name, '.');
+		if (dot == NULL || strcmp(dot, ".yaml") != 0)
+			continue;
+		(void)snprintf(file, sizeof(file), "%s/%s", path, entry->d_name);
+		if (!status_is_ok(experiment_load(&experiment, file, NULL, 0, &problem)))
+			fail_msg("%s", problem.text);
+		/* A file is found by its name. */
+		assert_int_equal(strncmp(experiment.name, entry->d_name, (size_t)(dot - entry->d_name)), 0);
+		experiment_free(&experiment);
+		count++;
+	}
+	assert_true(count >= 4);
+	(void)closedir(folder);
+}
+
 /* Spelling and order of keys do not matter to the hashes; values and the engine do. */
 static void test_hashes(void **state)
 {
@@ -648,6 +703,8 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_values_and_lines),
 		cmocka_unit_test(test_resolved_reads_back),
+		cmocka_unit_test(test_resolved_engine_reads_back),
+		cmocka_unit_test(test_shipped_files),
 		cmocka_unit_test(test_hashes),
 		cmocka_unit_test(test_vary),
 		cmocka_unit_test(test_printed_trees_read_back),

@@ -139,6 +139,11 @@ static size_t level_find(const struct policy_level *level, size_t from, struct s
 	return low;
 }
 
+static size_t run_count(const struct run *run)
+{
+	return run->end - run->first;
+}
+
 /* The tables of a sorted level that overlap the range. */
 static struct run level_overlap(const struct policy_level *level, const struct range *range)
 {
@@ -252,23 +257,18 @@ struct picker {
 	struct policy_pick *pick;
 };
 
-static bool pick_add(struct policy_pick *pick, unsigned level, size_t index)
+static void pick_add(struct policy_pick *pick, unsigned level, size_t index)
 {
-	if (pick->count == PICK_TABLES_MAX)
-		return false;
+	ASSERT(pick->count < PICK_TABLES_MAX);
 	pick->inputs[pick->count].level = level;
 	pick->inputs[pick->count].index = index;
 	pick->count++;
-	return true;
 }
 
-static bool pick_add_run(struct policy_pick *pick, unsigned level, const struct run *run)
+static void pick_add_run(struct policy_pick *pick, unsigned level, const struct run *run)
 {
-	for (size_t i = run->first; i < run->end; i++) {
-		if (!pick_add(pick, level, i))
-			return false;
-	}
-	return true;
+	for (size_t i = run->first; i < run->end; i++)
+		pick_add(pick, level, i);
 }
 
 /* The range of everything in a level that a merge under way reads. */
@@ -331,10 +331,11 @@ static bool may_move(const struct picker *picker, const struct policy_table *tab
 /*
  * Takes small neighbours in the output level along, as long as each is no larger than the merge so far:
  * otherwise small merges next to each other would leave ever more small tables. The range grows only by
- * tables of the output level, between which and the range nothing of that level lies.
+ * tables of the output level, between which and the range nothing of that level lies. At most `run_max`
+ * tables are in the run then.
  */
 static void absorb_small(const struct picker *picker, unsigned output, struct run *run, struct range *range,
-			 uint64_t bytes)
+			 uint64_t bytes, size_t run_max)
 {
 	const struct policy_level *level = &picker->view->levels[output];
 	uint64_t small = picker->view->table_bytes / SMALL_PART;
@@ -344,8 +345,8 @@ static void absorb_small(const struct picker *picker, unsigned output, struct ru
 				&level->tables[side == 0 ? run->first - 1 : run->end];
 			struct range wider = *range;
 			range_add(&wider, table);
-			if (table->bytes > small || table->bytes > bytes ||
-			    run->end - run->first >= PICK_TABLES_MAX / 2 || !range_is_clear(picker, &wider))
+			if (table->bytes > small || table->bytes > bytes || run_count(run) >= run_max ||
+			    !range_is_clear(picker, &wider))
 				break;
 			*range = wider;
 			bytes += table->bytes;
@@ -381,8 +382,7 @@ static struct range level0_choose(const struct picker *picker, uint64_t *bytes)
 		if (!takeable)
 			continue;
 		taken[age / 64] |= 1ull << age % 64;
-		bool added = pick_add(pick, 0, oldest - age);
-		ASSERT(added);
+		pick_add(pick, 0, oldest - age);
 		range_add(&range, table);
 		*bytes += table->bytes;
 	}
@@ -405,7 +405,8 @@ static bool level0_move(const struct picker *picker)
 			continue;
 		picker->pick->output_level = output;
 		picker->pick->move_only = true;
-		return pick_add(picker->pick, 0, i);
+		pick_add(picker->pick, 0, i);
+		return true;
 	}
 	return false;
 }
@@ -422,19 +423,25 @@ static bool pick_level0(struct picker *picker)
 	uint64_t bytes;
 	struct range range = level0_choose(picker, &bytes);
 	struct run run = level_overlap(&picker->view->levels[output], &range);
-	if (pick->count + (run.end - run.first) > PICK_TABLES_MAX && output > 1) {
+	if (pick->count + run_count(&run) > PICK_TABLES_MAX && output > 1) {
 		/* More tables than one merge may have: the empty level above takes it (INV-LEVELED-2). */
 		picker_aim(picker, --output);
 		run = level_overlap(&picker->view->levels[output], &range);
 	}
+	if (run_count(&run) >= PICK_TABLES_MAX)
+		return false;
+	/* The oldest came first, so leaving the last ones out leaves no older one behind. */
+	if (pick->count > PICK_TABLES_MAX - run_count(&run))
+		pick->count = PICK_TABLES_MAX - run_count(&run);
 	for (size_t i = run.first; i < run.end; i++)
 		range_add(&range, &picker->view->levels[output].tables[i]);
 	if (pick->count == 0 || !range_is_clear(picker, &range))
 		return false;
-	absorb_small(picker, output, &run, &range, bytes + run.bytes);
+	absorb_small(picker, output, &run, &range, bytes + run.bytes, PICK_TABLES_MAX - pick->count);
 	pick->output_level = output;
 	pick->overlap_bytes_max = overlap_limit(picker, output);
-	return pick_add_run(pick, output, &run);
+	pick_add_run(pick, output, &run);
+	return true;
 }
 
 /* --- from level to level --- */
@@ -459,8 +466,7 @@ static struct candidate candidate_make(const struct picker *picker, unsigned inp
 
 static bool candidate_feasible(const struct picker *picker, const struct candidate *candidate)
 {
-	size_t count =
-		candidate->upper.end - candidate->upper.first + candidate->lower.end - candidate->lower.first;
+	size_t count = run_count(&candidate->upper) + run_count(&candidate->lower);
 	return count <= PICK_TABLES_MAX && range_is_clear(picker, &candidate->range);
 }
 
@@ -507,15 +513,18 @@ static bool pick_level(struct picker *picker, unsigned input)
 	const struct policy_table *table = &picker->view->levels[input].tables[chosen.upper.first];
 	pick->input_level = input;
 	pick->output_level = input + 1;
-	if (chosen.upper.end - chosen.upper.first == 1 && chosen.lower.first == chosen.lower.end &&
+	if (run_count(&chosen.upper) == 1 && run_count(&chosen.lower) == 0 &&
 	    may_move(picker, table, input + 1)) {
 		pick->move_only = true;
-		return pick_add(pick, input, chosen.upper.first);
+		pick_add(pick, input, chosen.upper.first);
+		return true;
 	}
-	absorb_small(picker, input + 1, &chosen.lower, &chosen.range,
-		     chosen.upper.bytes + chosen.lower.bytes);
+	absorb_small(picker, input + 1, &chosen.lower, &chosen.range, chosen.upper.bytes + chosen.lower.bytes,
+		     PICK_TABLES_MAX - run_count(&chosen.upper));
 	pick->overlap_bytes_max = overlap_limit(picker, input + 1);
-	return pick_add_run(pick, input, &chosen.upper) && pick_add_run(pick, input + 1, &chosen.lower);
+	pick_add_run(pick, input, &chosen.upper);
+	pick_add_run(pick, input + 1, &chosen.lower);
+	return true;
 }
 
 /* --- the contract's functions --- */

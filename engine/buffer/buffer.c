@@ -113,8 +113,9 @@ static inline uint64_t page_hash(uint64_t file_id, uint32_t page)
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* `within`: the byte of the page that the caller will read first. */
 static inline uint32_t map_find(const struct buffer_pool *pool, uint64_t hash, uint64_t file_id,
-				uint32_t page)
+				uint32_t page, size_t within)
 {
 	uint64_t at = hash_range(hash, pool->map_size);
 	for (;;) {
@@ -123,6 +124,8 @@ static inline uint32_t map_find(const struct buffer_pool *pool, uint64_t hash, u
 			return CACHE_NO_FRAME;
 		if (entry.tag == (uint32_t)hash) {
 			const struct frame *frame = &pool->frames[entry.frame_plus_one - 1];
+			/* The tag is seldom wrong: the page's bytes may come while its frame is checked. */
+			__builtin_prefetch(pool->bytes + (size_t)(entry.frame_plus_one - 1) * PAGE + within);
 			if (frame->page == page && frame->file_id == file_id)
 				return entry.frame_plus_one - 1;
 		}
@@ -460,7 +463,7 @@ static uint32_t pin_present(struct buffer_pool *pool, uint64_t file_id, uint32_t
 	*set = (struct gathered) { .count = count };
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t hash = page_hash(file_id, first + i);
-		uint32_t index = map_find(pool, hash, file_id, first + i);
+		uint32_t index = map_find(pool, hash, file_id, first + i, 0);
 		set->frames[i] = index;
 		if (index != CACHE_NO_FRAME) {
 			frame_pin(pool, &pool->frames[index]);
@@ -630,7 +633,7 @@ static bool try_view_pages(struct buffer_pool *pool, const struct buffer_file *f
 		return false;
 	uint32_t frames[BUFFER_POOLED_PAGES] = { 0 };
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t index = map_find(pool, page_hash(file->id, first + i), file->id, first + i);
+		uint32_t index = map_find(pool, page_hash(file->id, first + i), file->id, first + i, 0);
 		if (index == CACHE_NO_FRAME || frame_state(&pool->frames[index]) != FRAME_RESIDENT)
 			return false;
 		frames[i] = index;
@@ -649,11 +652,11 @@ bool buffer_try_view(struct buffer_pool *pool, const struct buffer_file *file, u
 	if ((offset & (PAGE - 1)) + size > PAGE || offset / PAGE >= UINT32_MAX)
 		return try_view_pages(pool, file, offset, size, view);
 	uint32_t page = (uint32_t)(offset / PAGE);
-	uint32_t index = map_find(pool, page_hash(file->id, page), file->id, page);
+	uint32_t index = map_find(pool, page_hash(file->id, page), file->id, page, offset & (PAGE - 1));
 	if (index == CACHE_NO_FRAME)
 		return false;
 	struct frame *frame = &pool->frames[index];
-	if (frame_state(frame) != FRAME_RESIDENT)
+	if (__builtin_expect(frame_state(frame) != FRAME_RESIDENT, 0))
 		return false;
 	frame_pin(pool, frame);
 	pool->ops->touch(pool->strategy, index);
@@ -759,7 +762,7 @@ void buffer_prefetch(struct buffer_pool *pool, const struct buffer_file *file, u
 	bool stopped = false;
 	for (uint64_t i = 0; i < count && !stopped; i++) {
 		uint32_t page = first + (uint32_t)i;
-		bool missing = map_find(pool, page_hash(file->id, page), file->id, page) == CACHE_NO_FRAME;
+		bool missing = map_find(pool, page_hash(file->id, page), file->id, page, 0) == CACHE_NO_FRAME;
 		if (missing && run == 0 && !loads_prepare(pool, 1))
 			return;
 		if (missing) {

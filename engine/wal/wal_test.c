@@ -1362,16 +1362,30 @@ static void lack_space(struct task *self, struct world *world)
 	faults_disarm(self);
 }
 
+/* The device writes everything and reports a failure all the same. */
+static void lack_space_late(struct task *self, struct world *world)
+{
+	append_power(self, world);
+	faults_arm(self, FAULT_LATE_WRITE, STATUS_NO_SPACE, 1, 1);
+	assert_status(append(self, world, 5000, WAL_PROCESS), STATUS_NO_SPACE);
+	assert_int_equal(faults.fired, 1);
+	faults_disarm(self);
+}
+
 static void test_no_space(void **state)
 {
 	struct world *world = world_make(*state, true, 65536);
 	in_task(world, open_new);
-	in_task(world, lack_space);
-	struct image image = image_take(world);
 	struct world twin = world_twin(world, true);
-	assert_ok(try_image(&twin, &image));
-	assert_int_equal(twin.report.last_log_number, world->truth_count);
-	free(image.bytes);
+	world_function *failures[] = { lack_space, lack_space_late };
+	for (unsigned i = 0; i < 2; i++) {
+		in_task(world, failures[i]);
+		struct image image = image_take(world);
+		twin.truth_count = world->truth_count;
+		assert_ok(try_image(&twin, &image));
+		assert_int_equal(twin.report.last_log_number, world->truth_count);
+		free(image.bytes);
+	}
 	remove_directory(twin.directory);
 	in_task(world, close_log);
 	in_task(world, open_old);
@@ -1451,6 +1465,7 @@ int main(void)
 {
 	static char uring[] = "uring", posix[] = "posix";
 #define BOTH(test) cmocka_unit_test_prestate(test, uring), cmocka_unit_test_prestate(test, posix)
+	print_message("seed %llu\n", (unsigned long long)test_seed(4711));
 	const struct CMUnitTest tests[] = {
 		BOTH(test_round_trip),
 		BOTH(test_create_and_open_differ),
