@@ -224,7 +224,12 @@ static double curve_value(const struct curve *curve, double x)
 		else
 			low = middle + 1;
 	}
-	return curve->rows[low].value;
+	/* Between two rows, along a straight line over the logarithm of x, as these plots are drawn. */
+	const struct hgrm_row *row = &curve->rows[low];
+	if (low == 0 || row->percentile <= share + 1e-12 || row->percentile >= 1)
+		return row->value;
+	double from = -log1p(-row[-1].percentile), to = -log1p(-row->percentile);
+	return row[-1].value + (row->value - row[-1].value) * (log(x) - from) / (to - from);
 }
 
 static struct status read_curve(const struct plot_data *data, const struct plot_latency *latency,
@@ -318,8 +323,24 @@ static void put_percentile_axis(FILE *file, double samples_most)
 		samples_most < 10 ? 10 : samples_most);
 }
 
-static void put_time_axis(FILE *file, const char *axis)
+/* Whole decades around the numbers; the slack keeps the outermost tics from falling out by rounding. */
+struct range {
+	double least, most;
+};
+
+static void range_add(struct range *range, double number)
 {
+	if (!isnan(number) && number > 0 && !(number >= range->least))
+		range->least = number;
+	if (!isnan(number) && number > 0 && !(number <= range->most))
+		range->most = number;
+}
+
+static void put_time_axis(FILE *file, const char *axis, const struct range *us)
+{
+	if (!isnan(us->least))
+		fprintf(file, "set %srange [%.4g:%.4g]\n", axis, 0.999 * pow(10, floor(log10(us->least))),
+			1.001 * pow(10, ceil(log10(us->most))));
 	fprintf(file,
 		"set logscale %s 10\nset ylabel \"service time (µs)\"\n"
 		"set %stics (\"0.01\" 0.01, \"0.1\" 0.1, \"1\" 1, \"10\" 10, \"100\" 100, \"1 000\" 1e3, "

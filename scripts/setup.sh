@@ -84,8 +84,13 @@ choose() {
   echo "${names[0]}"
 }
 
+# The packages of a list on one line, of each the first name.
+names_of() {
+  sed '/^$/d; s/|.*//' <<< "$1" | tr '\n' ' '
+}
+
 give_up() {
-  echo "setup: missing: $(tr '\n' ' ' <<< "$missing")($1)" >&2
+  echo "setup: missing: $(names_of "$missing")($1)" >&2
   exit 1
 }
 
@@ -104,14 +109,14 @@ if [ "$(id -u)" != 0 ]; then
   elif [ -n "$missing" ]; then
     give_up "not root, and no sudo that works without a question"
   else
-    echo "setup: going on without the optional $(tr '\n' ' ' <<< "$wanted")(not root)" >&2
+    echo "setup: going on without the optional $(names_of "$wanted")(not root)" >&2
     exit 0
   fi
 fi
 command -v apt-get > /dev/null || { [ -z "$missing" ] && exit 0; give_up "no apt-get here"; }
 
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3)
-echo "setup: installing $(tr '\n' ' ' <<< "$missing $wanted")" >&2
+echo "setup: installing $(names_of "$missing"$'\n'"$wanted")" >&2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! "${apt[@]}" update > "$log" 2>&1 < /dev/null && [ -n "$missing" ]; then
@@ -142,6 +147,6 @@ if [ -n "$wanted" ]; then
   if [ -n "$wanted" ]; then
     mkdir -p build
     echo "$wanted" > "$noted"
-    echo "setup: going on without the optional $(tr '\n' ' ' <<< "$wanted")" >&2
+    echo "setup: going on without the optional $(names_of "$wanted")" >&2
   fi
 fi

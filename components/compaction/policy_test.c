@@ -602,6 +602,27 @@ static void test_many_tables(void **state)
 	each_policy(run_many_tables, test_seed(4));
 }
 
+/* As after a long time without merges: more tables in level 0 than a pick may have. */
+static void run_crowded_level0(const struct policy_ops *ops, uint64_t seed)
+{
+	struct random random = random_stream(seed);
+	struct sim *sim = sim_create(ops, 32, 2);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < 700; i++)
+			random_flush(sim, &random, KEYS_MAX);
+		sim_check(sim);
+		sim_settle(sim);
+		sim_check(sim);
+	}
+	sim_destroy(sim);
+}
+
+static void test_crowded_level0(void **state)
+{
+	(void)state;
+	each_policy(run_crowded_level0, test_seed(11));
+}
+
 static void run_limits(const struct policy_ops *ops, uint64_t seed)
 {
 	struct random random = random_stream(seed);
@@ -755,6 +776,7 @@ int main(void)
 		cmocka_unit_test(test_all_busy),
 		cmocka_unit_test(test_gap),
 		cmocka_unit_test(test_many_tables),
+		cmocka_unit_test(test_crowded_level0),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_leveled_small_tree_has_one_level),
 		cmocka_unit_test(test_leveled_levels_open),

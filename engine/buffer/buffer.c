@@ -239,17 +239,23 @@ static void frame_put_free(struct buffer_pool *pool, uint32_t index)
 	pool->free_frames = index;
 }
 
-static inline void frame_unpin(struct buffer_pool *pool, uint32_t index)
+/* Without waking anybody; true: it was the last pin. */
+static inline bool frame_unpin_quietly(struct buffer_pool *pool, uint32_t index)
 {
 	struct frame *frame = &pool->frames[index];
 	ASSERT(frame->word >= FRAME_PIN);
 	frame->word -= FRAME_PIN;
 	if (frame->word >= FRAME_PIN)
-		return;
+		return false;
 	pool->counters.frames_pinned--;
 	if (frame_state(frame) == FRAME_FAILED)
 		frame_put_free(pool, index);
-	if (!wait_list_is_empty(&pool->frame_waiting))
+	return true;
+}
+
+static inline void frame_unpin(struct buffer_pool *pool, uint32_t index)
+{
+	if (frame_unpin_quietly(pool, index) && !wait_list_is_empty(&pool->frame_waiting))
 		wait_list_wake_all(&pool->frame_waiting);
 }
 
@@ -449,9 +455,17 @@ struct gathered {
 
 static void unpin_all(struct buffer_pool *pool, const struct gathered *set)
 {
+	for (uint32_t i = 0; i < set->count; i++)
+		frame_unpin(pool, set->frames[i]);
+}
+
+/* Gives up before anything was started. There is no more to be had than before, so nobody is woken: two
+ * tasks that both lack frames would wake each other for ever. */
+static void unpin_present(struct buffer_pool *pool, const struct gathered *set)
+{
 	for (uint32_t i = 0; i < set->count; i++) {
 		if (set->frames[i] != CACHE_NO_FRAME)
-			frame_unpin(pool, set->frames[i]);
+			(void)frame_unpin_quietly(pool, set->frames[i]);
 	}
 }
 
@@ -539,11 +553,11 @@ static struct status gather(struct buffer_pool *pool, const struct buffer_file *
 {
 	uint32_t runs = pin_present(pool, file->id, first, count, set);
 	if (!loads_prepare(pool, runs)) {
-		unpin_all(pool, set);
+		unpin_present(pool, set);
 		return status_make(STATUS_NO_MEMORY);
 	}
 	if (!take_missing(pool, set)) {
-		unpin_all(pool, set);
+		unpin_present(pool, set);
 		return status_make(STATUS_BUSY);
 	}
 	start_missing(pool, file, first, set);

@@ -18,26 +18,25 @@
 static uint64_t seed; /* of the running test, for messages */
 
 /* A failed check ends the program at once: cmocka can unwind neither a task's stack nor another thread's. */
-#define CHECK(expression)                                                                            \
-	do {                                                                                         \
-		if (!(expression)) {                                                                 \
-			(void)fprintf(stderr, "%s:%d: failed: %s (seed %llu; %s)\n", __FILE__,       \
-				      __LINE__, #expression, (unsigned long long)seed,               \
-				      cascade_error_message());                                      \
-			abort();                                                                     \
-		}                                                                                    \
+#define CHECK(expression)                                                                                \
+	do {                                                                                             \
+		if (!(expression)) {                                                                     \
+			(void)fprintf(stderr, "%s:%d: failed: %s (seed %llu; %s)\n", __FILE__, __LINE__, \
+				      #expression, (unsigned long long)seed, cascade_error_message());   \
+			abort();                                                                         \
+		}                                                                                        \
 	} while (0)
 
-#define CHECK_STATUS(expression, expected)                                                                   \
-	do {                                                                                                 \
-		cascade_status got_ = (expression);                                                          \
-		if (got_ != (expected)) {                                                                    \
-			(void)fprintf(stderr, "%s:%d: %s: %s (%s), expected %s (seed %llu)\n", __FILE__,     \
-				      __LINE__, #expression, cascade_strerror(got_),                         \
-				      cascade_error_message(), cascade_strerror(expected),                   \
-				      (unsigned long long)seed);                                             \
-			abort();                                                                             \
-		}                                                                                            \
+#define CHECK_STATUS(expression, expected)                                                               \
+	do {                                                                                             \
+		cascade_status got_ = (expression);                                                      \
+		if (got_ != (expected)) {                                                                \
+			(void)fprintf(stderr, "%s:%d: %s: %s (%s), expected %s (seed %llu)\n", __FILE__, \
+				      __LINE__, #expression, cascade_strerror(got_),                     \
+				      cascade_error_message(), cascade_strerror(expected),               \
+				      (unsigned long long)seed);                                         \
+			abort();                                                                         \
+		}                                                                                        \
 	} while (0)
 
 #define CHECK_OK(expression) CHECK_STATUS(expression, CASCADE_OK)

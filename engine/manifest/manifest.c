@@ -415,7 +415,9 @@ static struct status next_record(const struct manifest *manifest, struct manifes
 			content->needs_repair = true;
 		return status_ok();
 	}
-	content->needs_repair |= !is_zero(content->bytes + at, content->size - at);
+	/* A file that was cut off inside a second copy ends before the place of the next edit. */
+	if (at < content->size)
+		content->needs_repair |= !is_zero(content->bytes + at, content->size - at);
 	uint64_t second = at + MANIFEST_PAGE_BYTES;
 	*found = find_record(content, &second, record);
 	if (!*found) {

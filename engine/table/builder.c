@@ -560,21 +560,10 @@ static struct status write_footer(struct task *self, struct table_builder *build
 	return status;
 }
 
-static struct status copy_key(struct slice *to, const struct bytes *from)
-{
-	uint8_t *data = memory_allocate(from->size > 0 ? from->size : 1);
-	if (data == NULL)
-		return status_make(STATUS_NO_MEMORY);
-	if (from->size > 0)
-		memcpy(data, from->data, from->size);
-	*to = slice_make(data, from->size);
-	return status_ok();
-}
-
 static struct status describe(const struct table_builder *builder, struct manifest_table *meta)
 {
 	const struct table_footer *footer = &builder->footer;
-	*meta = (struct manifest_table) {
+	const struct manifest_table borrowed = {
 		.number = footer->number,
 		.bytes = footer->bytes,
 		.entries = footer->entries,
@@ -584,15 +573,10 @@ static struct status describe(const struct table_builder *builder, struct manife
 		.raw_bytes = footer->raw_bytes,
 		.checksum = footer->checksum,
 		.level = footer->level,
+		.smallest = bytes_slice(&builder->smallest),
+		.largest = bytes_slice(&builder->last_key),
 	};
-	struct slice smallest;
-	TRY(copy_key(&smallest, &builder->smallest));
-	struct status status = copy_key(&meta->largest, &builder->last_key);
-	if (status_is_ok(status))
-		meta->smallest = smallest;
-	else
-		memory_free((void *)(uintptr_t)smallest.data);
-	return status;
+	return manifest_table_copy(meta, &borrowed);
 }
 
 static struct status complete(struct task *self, struct table_builder *builder, struct manifest_table *meta)

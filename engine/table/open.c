@@ -295,32 +295,11 @@ void table_path(char *path, const char *directory, uint64_t number)
 	call_on_thread_stack(format_path, &job);
 }
 
-static struct status copy_key(struct slice *to, struct slice from)
-{
-	uint8_t *bytes = memory_allocate(from.size > 0 ? from.size : 1);
-	if (bytes == NULL)
-		return status_make(STATUS_NO_MEMORY);
-	if (from.size > 0)
-		memcpy(bytes, from.data, from.size);
-	*to = slice_make(bytes, from.size);
-	return status_ok();
-}
-
-static struct status copy_meta(struct manifest_table *to, const struct manifest_table *from)
-{
-	*to = *from;
-	to->smallest = slice_make(NULL, 0);
-	to->largest = slice_make(NULL, 0);
-	TRY(copy_key(&to->smallest, from->smallest));
-	return copy_key(&to->largest, from->largest);
-}
-
 static void reader_free(struct table_reader *reader)
 {
 	decoders_release(reader);
 	memory_free(reader->top_memory);
-	memory_free((void *)(uintptr_t)reader->table.meta.smallest.data);
-	memory_free((void *)(uintptr_t)reader->table.meta.largest.data);
+	manifest_table_free(&reader->table.meta);
 	memory_free(reader);
 }
 
@@ -359,7 +338,7 @@ struct status table_open(struct task *self, struct buffer_pool *pool, const char
 	wait_list_init(&reader->closing);
 	table_path(reader->path, directory, meta->number);
 	struct status status;
-	TRY_GOTO(copy_meta(&reader->table.meta, meta), failed);
+	TRY_GOTO(manifest_table_copy(&reader->table.meta, meta), failed);
 	TRY_GOTO(open_file(self, reader), failed);
 	TRY_GOTO(read_tail(self, reader, database_id, shard), failed);
 	TRY_GOTO(decoders_acquire(reader), failed);

@@ -55,8 +55,8 @@ uint64_t table_builder_entries(const struct table_builder *builder);
 
 /*
  * Ends the table: on OK the file is complete and durable (its data synced; the *directory* is the caller's
- * to sync, once for several tables), and *meta describes it (its keys are the caller's to free). Frees the
- * builder in any case; after an error the file is unlinked if possible.
+ * to sync, once for several tables), and *meta describes it (the caller's to free: manifest_table_free).
+ * Frees the builder in any case; after an error the file is unlinked if possible.
  */
 MAY_SUSPEND MUST_CHECK struct status table_builder_finish(struct task *self, struct table_builder *builder,
 							  struct manifest_table *meta);
@@ -141,7 +141,8 @@ MUST_CHECK struct status table_iterator_create(struct table *table, bool readahe
 					       struct iterator **iterator);
 
 /* Iterator past the buffer pool, for merges: reads ahead in large pieces into two buffers of its own
- * (2 x 256 KiB at most), verifies every checksum. Holds a reference. */
+ * (2 x 256 KiB at most, and room for one block that crosses them), verifies every checksum. Holds a
+ * reference. An iterator's reference is never the last: whoever creates it keeps the table open. */
 MUST_CHECK struct status table_stream_create(struct table *table, struct iterator **iterator);
 
 /* Reads everything and checks every checksum, order, index, filter and count. */

@@ -252,6 +252,7 @@ MAY_SUSPEND static struct status tree_open(struct task *self, const struct store
 	version_set_init(&tree->versions);
 	join_init(&tree->background);
 	wait_list_init(&tree->progress);
+	wait_list_init(&tree->edit_turn);
 	fill_table_options(tree);
 	struct status status = open_parts(self, tree, report);
 	if (!status_is_ok(status)) {

@@ -75,6 +75,8 @@ struct tree {
 	bool flush_running;
 	uint32_t merges_running;
 	bool reaper_running;
+	bool edit_running; /* of the manifest */
+	struct wait_list edit_turn;
 	uint32_t flush_requests; /* callers that want the active memtable flushed too */
 	struct join background;
 	struct wait_list progress; /* woken at the end of every background job and on failures */

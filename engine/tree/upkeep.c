@@ -120,12 +120,34 @@ MAY_SUSPEND static void discard_unless_recorded(struct task *self, struct tree *
 }
 
 /*
+ * Makes an edit durable. The numbers in it must not be lower than those of the edit before, whichever that
+ * will be: so edits wait for each other here, and the numbers are filled in when it is an edit's turn.
+ */
+MAY_SUSPEND static struct status apply_edit(struct task *self, struct tree *tree, struct manifest_edit *edit)
+{
+	while (tree->edit_running)
+		wait_list_wait(self, &tree->edit_turn);
+	tree->edit_running = true;
+	uint64_t last_sequence = manifest_state(tree->manifest)->last_sequence;
+	for (size_t i = 0; i < edit->add_count; i++) {
+		if (edit->add[i].sequence_max > last_sequence)
+			last_sequence = edit->add[i].sequence_max;
+	}
+	edit->last_sequence = last_sequence;
+	edit->next_number = tree->next_number;
+	struct status status = manifest_apply(self, tree->manifest, edit);
+	tree->edit_running = false;
+	wait_list_wake_one(&tree->edit_turn);
+	return status;
+}
+
+/*
  * The switch: a durable manifest edit, then the new version in memory. `opened` become live, `removed` become
  * obsolete. Versions are made before the edit, so that nothing can fail after it; but the current version may
  * change during the edit, so it is made again then, which can only fail for lack of memory: that is final.
  */
 MAY_SUSPEND static struct status switch_version(struct task *self, struct tree *tree,
-						const struct manifest_edit *edit, struct live_table **opened,
+						struct manifest_edit *edit, struct live_table **opened,
 						size_t opened_count, struct live_table **removed,
 						size_t removed_count)
 {
@@ -134,7 +156,7 @@ MAY_SUSPEND static struct status switch_version(struct task *self, struct tree *
 	/* Referenced, so that no later version can come to lie at its address. */
 	struct version *base = tree->versions.current;
 	version_reference(base);
-	struct status status = manifest_apply(self, tree->manifest, edit);
+	struct status status = apply_edit(self, tree, edit);
 	bool outdated = base != tree->versions.current;
 	version_release(&tree->versions, base);
 	if (!status_is_ok(status) || outdated) {
@@ -157,16 +179,6 @@ MAY_SUSPEND static struct status switch_version(struct task *self, struct tree *
 		removed[i]->obsolete = true;
 	version_install(&tree->versions, version);
 	return status_ok();
-}
-
-static uint64_t largest_sequence(const struct tree *tree, const struct compaction *job)
-{
-	uint64_t largest = manifest_state(tree->manifest)->last_sequence;
-	for (size_t i = 0; i < job->output_count; i++) {
-		if (job->outputs[i].sequence_max > largest)
-			largest = job->outputs[i].sequence_max;
-	}
-	return largest;
 }
 
 /* --- reaping --- */
@@ -248,9 +260,7 @@ MAY_SUSPEND static struct status flush_install(struct task *self, struct tree *t
 	TRY(open_outputs(self, tree, job, opened));
 	struct manifest_edit edit = { .add = job->outputs,
 				      .add_count = job->output_count,
-				      .flushed_log_number = slot->last_log_number,
-				      .last_sequence = largest_sequence(tree, job),
-				      .next_number = tree->next_number };
+				      .flushed_log_number = slot->last_log_number };
 	struct status status = switch_version(self, tree, &edit, opened, job->output_count, NULL, 0);
 	if (!status_is_ok(status))
 		close_outputs(self, tree, opened, job->output_count);
@@ -526,9 +536,7 @@ MAY_SUSPEND static struct status merge_install(struct task *self, struct merge *
 	struct manifest_edit edit = { .add = job->outputs,
 				      .add_count = job->output_count,
 				      .remove = numbers,
-				      .remove_count = merge->input_count,
-				      .last_sequence = largest_sequence(tree, job),
-				      .next_number = tree->next_number };
+				      .remove_count = merge->input_count };
 	status = switch_version(self, tree, &edit, opened, job->output_count, merge->inputs,
 				merge->input_count);
 	if (!status_is_ok(status))
@@ -596,12 +604,10 @@ MAY_SUSPEND static struct status merge_move(struct task *self, struct merge *mer
 	struct live_table *live = merge->inputs[0];
 	struct manifest_table moved = live->table->meta;
 	moved.level = merge->output_level;
-	struct manifest_edit edit = { .add = &moved,
-				      .add_count = 1,
-				      .remove = &moved.number,
-				      .remove_count = 1,
-				      .next_number = tree->next_number };
-	TRY(manifest_apply(self, tree->manifest, &edit));
+	struct manifest_edit edit = {
+		.add = &moved, .add_count = 1, .remove = &moved.number, .remove_count = 1
+	};
+	TRY(apply_edit(self, tree, &edit));
 	/* Nothing suspends from here on. Its level is read only when versions are made. */
 	live->table->meta.level = merge->output_level;
 	struct version *version;
