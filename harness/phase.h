@@ -29,8 +29,8 @@ struct phase_context {
 			 uint64_t total);
 	void *progress_context;
 	const volatile int *stop; /* not 0: end the phase early (Ctrl-C) */
-	/* A file or directory on the device whose requests are counted when the driver does not count its own;
-	 * NULL: unknown then. */
+	/* A file or directory on the device whose requests are counted when the driver does not count its
+	 * own; NULL: unknown then. */
 	const char *data_path;
 };
 
@@ -48,7 +48,12 @@ struct phase_result {
 	uint64_t user_bytes_written; /* keys and values handed to the engine */
 	uint64_t verify_checked, verify_mismatches;
 	char first_mismatch[256];
-	double top1_share, top1pct_share, top10pct_share; /* realised; NaN when not a random phase */
+	/*
+	 * Shares of the phase's key draws that went to the most drawn key, 1 % and 10 % of the keys; NaN when
+	 * not a random phase. What was drawn, not what was asked for: with few draws for each key, chance
+	 * alone makes some keys look hot.
+	 */
+	double top1_share, top1pct_share, top10pct_share;
 	bool stopped_early;
 	struct timeline_point *timeline;
 	size_t timeline_count;

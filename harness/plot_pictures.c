@@ -20,6 +20,7 @@ enum {
 	PANEL_COLUMNS = 3,
 	CURVE_STEPS_MAX = 20 * STEPS_PER_DECADE,
 	COLOURS = 8,
+	BANDS_MAX = 4, /* configurations up to which ranges stay legible */
 };
 
 /* Okabe and Ito's palette, told apart by all kinds of colour vision; yellow last, for it is faint. */
@@ -89,6 +90,19 @@ static struct spread spread_of(double *numbers, size_t count)
 	double median =
 		known % 2 == 1 ? numbers[known / 2] : (numbers[known / 2 - 1] + numbers[known / 2]) / 2;
 	return (struct spread) { median, numbers[0], numbers[known - 1], known };
+}
+
+/* Whole decades around the numbers; the slack keeps the outermost tics from falling out by rounding. */
+struct range {
+	double least, most;
+};
+
+static void range_add(struct range *range, double number)
+{
+	if (!isnan(number) && number > 0 && !(number >= range->least))
+		range->least = number;
+	if (!isnan(number) && number > 0 && !(number <= range->most))
+		range->most = number;
 }
 
 /* --- opening and the common style --- */
@@ -196,6 +210,13 @@ static size_t begin_block(struct picture *picture, const char *comment)
 	return picture->blocks++;
 }
 
+/* Where the palette begins anew, dashes tell the lines apart. */
+static const char *dashes_of(size_t configuration)
+{
+	static const char *const dashes[] = { "", "dashtype 2 ", "dashtype 4 ", "dashtype 5 " };
+	return dashes[configuration / COLOURS % 4];
+}
+
 static const char *label_of(const struct picture *picture, size_t configuration)
 {
 	return picture->data->configurations[configuration].label;
@@ -286,7 +307,7 @@ static struct status curves_read(const struct plot_data *data, size_t configurat
  * repetition with the fewest, to which the curve reaches. Percentiles of repetitions are not averaged.
  */
 static size_t write_curve(struct picture *picture, size_t configuration, struct curves *curves,
-			  double *samples, double *highest)
+			  double *samples, struct range *range)
 {
 	*samples = INFINITY;
 	for (size_t i = 0; i < curves->count; i++) {
@@ -304,8 +325,8 @@ static size_t write_curve(struct picture *picture, size_t configuration, struct 
 		struct spread spread = spread_of(curves->values, curves->count);
 		fprintf(picture->dat, "%.6g %.6g %.6g %.6g\n", x, spread.median / 1000, spread.least / 1000,
 			spread.most / 1000);
-		if (spread.most > *highest)
-			*highest = spread.most;
+		range_add(range, spread.least / 1000);
+		range_add(range, spread.most / 1000);
 	}
 	return block;
 }
@@ -321,19 +342,6 @@ static void put_percentile_axis(FILE *file, double samples_most)
 		fprintf(file, ", \"99%s%.*s %%%%\" %.0f", nines > 0 ? "." : "", nines, "999999999999", x);
 	fprintf(file, ")\nset xrange [1:%.6g]\nset xlabel \"percentile\"\n",
 		samples_most < 10 ? 10 : samples_most);
-}
-
-/* Whole decades around the numbers; the slack keeps the outermost tics from falling out by rounding. */
-struct range {
-	double least, most;
-};
-
-static void range_add(struct range *range, double number)
-{
-	if (!isnan(number) && number > 0 && !(number >= range->least))
-		range->least = number;
-	if (!isnan(number) && number > 0 && !(number <= range->most))
-		range->most = number;
 }
 
 static void put_time_axis(FILE *file, const char *axis, const struct range *us)
@@ -363,14 +371,15 @@ static void put_curve_plot(struct picture *picture, const struct drawn *drawn, s
 		const struct drawn *one = &drawn[i];
 		double trusted = one->samples / SAMPLES_TO_TRUST;
 		int line = (int)(one->configuration % COLOURS) + 1;
-		if (one->repetitions > 1)
+		if (one->repetitions > 1 && count <= BANDS_MAX)
 			fprintf(file,
 				"\"%s.dat\" index %zu using 1:3:4 with filledcurves linetype %d "
 				"fillstyle transparent solid 0.15 noborder notitle, \\\n     ",
 				picture->name, one->block, line);
 		fprintf(file,
-			"\"%s.dat\" index %zu using 1:($1 > %.6g ? NaN : $2) with lines linetype %d title ",
-			picture->name, one->block, trusted < 1 ? 1 : trusted * 1.13, line);
+			"\"%s.dat\" index %zu using 1:($1 > %.6g ? NaN : $2) with lines linetype %d %stitle ",
+			picture->name, one->block, trusted < 1 ? 1 : trusted * 1.13, line,
+			dashes_of(one->configuration));
 		put_quoted(file, label_of(picture, one->configuration));
 		fprintf(file,
 			", \\\n     \"%s.dat\" index %zu using 1:($1 < %.6g ? NaN : $2) with lines linetype "
@@ -384,14 +393,15 @@ static struct status write_curves(struct picture *picture, size_t phase, int ope
 {
 	const struct plot_data *data = picture->data;
 	size_t count = 0;
-	double samples_most = 0, highest = 0;
+	double samples_most = 0;
+	struct range range = { NAN, NAN };
 	for (size_t i = 0; i < data->configuration_count; i++) {
 		struct curves curves;
 		struct status status = curves_read(data, i, phase, operation, &curves);
 		if (status_is_ok(status) && curves.count > 0) {
 			struct drawn *one = &drawn[count++];
 			*one = (struct drawn) { .configuration = i, .repetitions = curves.count };
-			one->block = write_curve(picture, i, &curves, &one->samples, &highest);
+			one->block = write_curve(picture, i, &curves, &one->samples, &range);
 			if (one->samples > samples_most)
 				samples_most = one->samples;
 		}
@@ -399,17 +409,21 @@ static struct status write_curves(struct picture *picture, size_t phase, int ope
 		TRY(status);
 	}
 	char small_print[256];
-	describe_runs(picture, phase, "median and range", small_print, sizeof(small_print));
+	describe_runs(picture, phase, count > BANDS_MAX ? "median" : "median and range", small_print,
+		      sizeof(small_print));
 	size_t used = strlen(small_print);
 	snprintf(small_print + used, sizeof(small_print) - used,
 		 "; dotted: fewer than %d samples above the percentile", SAMPLES_TO_TRUST);
-	put_style(picture, 800, 480);
+	/* Many names stand below the picture, fewer in its empty corner. */
+	bool below = count > BANDS_MAX;
+	put_style(picture, 800, 480 + (below ? 20 + 17 * (int)count : 0));
 	put_title(picture, small_print, "%s, %s: latency of %s", data->experiment, data->phases[phase],
 		  operation_names[operation]);
 	FILE *file = picture->script;
-	fputs("set tmargin 4.5\nset key top left reverse Left samplen 2 spacing 1.1\n", file);
+	fprintf(file, "set tmargin 4.5\nset rmargin 4\nset key %s reverse Left samplen 2 spacing 1.1\n",
+		below ? "below left vertical maxcolumns 2" : "top left");
 	put_percentile_axis(file, samples_most);
-	put_time_axis(file, "y");
+	put_time_axis(file, "y", &range);
 	if (count > 0)
 		put_curve_plot(picture, drawn, count);
 	return status_ok();
@@ -466,7 +480,8 @@ static void write_second(FILE *file, const struct plot_second *second)
 }
 
 /* Seconds of one repetition follow each other in the file. Returns the number of series. */
-static size_t write_series(struct picture *picture, size_t phase, struct series *series, double *highest)
+static size_t write_series(struct picture *picture, size_t phase, struct series *series, double *highest,
+			   struct range *us)
 {
 	const struct plot_data *data = picture->data;
 	size_t count = 0;
@@ -489,6 +504,10 @@ static size_t write_series(struct picture *picture, size_t phase, struct series 
 		write_second(picture->dat, second);
 		if (second->ops_s > *highest)
 			*highest = second->ops_s;
+		bool alone = data->configuration_count == 1; /* then there are lines for all three */
+		range_add(us, second->p99_ns / 1000);
+		range_add(us, alone ? second->p50_ns / 1000 : NAN);
+		range_add(us, alone ? second->max_ns / 1000 : NAN);
 	}
 	return count;
 }
@@ -514,9 +533,9 @@ static void put_series(struct picture *picture, const struct series *series, siz
 			first = first && series[k].configuration != series[i].configuration;
 		int line = style >= 0 ? style : (int)(series[i].configuration % COLOURS);
 		fprintf(file,
-			"\"%s.dat\" index %zu using %s with lines linecolor rgb \"#%s%s\" linewidth %s ",
+			"\"%s.dat\" index %zu using %s with lines linecolor rgb \"#%s%s\" linewidth %s %s",
 			picture->name, series[i].block, columns, several ? "60" : "00", palette[line] + 1,
-			several ? "1.2" : "1.8");
+			several ? "1.2" : "1.8", style >= 0 ? "" : dashes_of(series[i].configuration));
 		if (first && title != NULL) {
 			fputs("title ", file);
 			put_quoted(file,
@@ -536,7 +555,7 @@ static const char *scale_name(double highest, double *divisor)
 }
 
 static void put_timeline(struct picture *picture, size_t phase, const struct series *series, size_t count,
-			 double highest)
+			 double highest, const struct range *us)
 {
 	FILE *file = picture->script;
 	bool alone = picture->data->configuration_count == 1;
@@ -563,9 +582,9 @@ static void put_timeline(struct picture *picture, size_t phase, const struct ser
 		"\nunset label 1\nunset label 2\nset format x \"%%g\"\nset yrange [*:*]\n"
 		"set tmargin at screen %.4f\nset bmargin at screen 0.1\n"
 		"set xlabel \"seconds since the phase began\"\n"
-		"set key outside top right horizontal samplen 2\n",
-		middle);
-	put_time_axis(file, "y");
+		"set key at screen 0.97,%.4f right center horizontal samplen 2\n",
+		middle, middle + 0.03);
+	put_time_axis(file, "y", us);
 	fprintf(file, "set ylabel \"%slatency (µs)\"\nplot ", alone ? "" : "p99 ");
 	if (alone) {
 		put_series(picture, series, count, "1:5", 1, "maximum");
@@ -596,9 +615,10 @@ static struct status timeline_picture(const struct plot_data *data, const char *
 	struct status status = picture_open(picture, data, folder);
 	if (status_is_ok(status)) {
 		double highest;
-		size_t count = write_series(picture, phase, series, &highest);
+		struct range us = { NAN, NAN };
+		size_t count = write_series(picture, phase, series, &highest, &us);
 		qsort(series, count, sizeof(*series), by_configuration);
-		put_timeline(picture, phase, series, count, highest);
+		put_timeline(picture, phase, series, count, highest, &us);
 		*written = true;
 		status_keep_first(&status, picture_close(picture, folder));
 	}
@@ -698,7 +718,7 @@ static size_t write_panel(struct picture *picture, size_t phase, const struct pa
 		if (spread.count == 0)
 			continue;
 		fprintf(picture->dat, "%zu %.6g %.6g %.6g ", row, spread.median, spread.least, spread.most);
-		fprintf(picture->dat, spread.median >= 100 ? "%.0f\n" : "%.3g\n", spread.median);
+		fprintf(picture->dat, spread.median >= 100 ? "%.0f\n" : "%#.3g\n", spread.median);
 		if (spread.most > *highest)
 			*highest = spread.most;
 	}
@@ -759,7 +779,7 @@ static void put_panel(struct picture *picture, const struct panel *panel, size_t
 	FILE *file = picture->script;
 	fputs("set title ", file);
 	put_quoted(file, panel->title);
-	double end = highest * 1.3;
+	double end = highest * 1.38;
 	fprintf(file, "\nset xrange [0:%.6g]\nset xtics %.6g\nplot ", end, tic_step(end));
 	fprintf(file,
 		"\"%s.dat\" index %zu using 2:1:(0):2:($1 - 0.36):($1 + 0.36):($1 + 1) with boxxyerror "

@@ -112,14 +112,13 @@ static void sleep_ns(uint64_t ns)
 	(void)nanosleep(&time, NULL);
 }
 
-static pid_t start(const struct place *place, bool load, bool was_closed, struct expected_state *state,
+static pid_t start(struct place *place, bool load, bool was_closed, struct expected_state *state,
 		   const char *database)
 {
-	struct random random = place->random;
 	struct kill_child child = { .path = database,
 				    .durability = place->durability,
 				    .state = state,
-				    .load_seed = random_next(&random),
+				    .load_seed = random_next(&place->random),
 				    .load = load,
 				    .was_closed = was_closed };
 	atomic_store(&state->phase, EXPECTED_OPENING);

@@ -148,7 +148,7 @@ static void check_functions(const struct source_file *file, struct findings *fin
 				     line.number - opened - 1, FUNCTION_LINES_MAX);
 		opened = 0;
 	}
-	if (line.number > FILE_LINES_MAX)
+	if (line.number > FILE_LINES_MAX && !is_test(file->path))
 		findings_add(findings, file->path, line.number, "a file of %u lines, at most %d", line.number,
 			     FILE_LINES_MAX);
 }

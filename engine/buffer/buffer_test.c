@@ -364,6 +364,41 @@ static void test_waiting_for_frames(void **state)
 	run(SMALL_POOL, waiting_for_frames);
 }
 
+/* Tasks that want several frames, pin a page that is there and lack the rest, sleep; they used to wake each
+ * other by letting go of that page. */
+static void sleeping_for_frames(struct world *world)
+{
+	static struct buffer_view pinned[64];
+	struct shard *shard = task_shard(world->self);
+	uint32_t frames = (uint32_t)buffer_counters(world->pool)->frames;
+	for (uint32_t i = 0; i < frames; i++)
+		must_view(world, (uint64_t)i * PAGE, 16, &pinned[i]);
+	buffer_release(world->pool, &pinned[0]);
+	buffer_release(world->pool, &pinned[1]);
+	/* One page that is there, and four that are not. */
+	for (uint32_t i = 0; i < 2; i++)
+		readers[i] = (struct reader) { .offset = (uint64_t)(frames - 1) * PAGE, .size = 5 * PAGE };
+	buffer_release(world->pool, &pinned[frames - 1]);
+	struct join join;
+	spawn_readers(world, readers, 2, &join);
+	task_sleep(world->self, 1000000);
+	uint64_t switches = shard_counters(shard)->switches;
+	task_sleep(world->self, 5000000);
+	CHECK(join.pending == 2);
+	CHECK(shard_counters(shard)->switches - switches < 10);
+	for (uint32_t i = 0; i < frames; i++)
+		buffer_release(world->pool, &pinned[i]);
+	join_wait(world->self, &join);
+	CHECK_OK(readers[0].status);
+	CHECK_OK(readers[1].status);
+}
+
+static void test_sleeping_for_frames(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, sleeping_for_frames);
+}
+
 /* --- errors --- */
 
 static void past_the_end(struct world *world)
@@ -679,6 +714,7 @@ int main(void)
 		cmocka_unit_test(test_random_views),
 		cmocka_unit_test(test_single_flight),
 		cmocka_unit_test(test_waiting_for_frames),
+		cmocka_unit_test(test_sleeping_for_frames),
 		cmocka_unit_test(test_past_the_end),
 		cmocka_unit_test(test_read_errors),
 		cmocka_unit_test(test_no_memory),

@@ -1351,41 +1351,6 @@ static void test_other_options_at_each_open(void **state)
 
 /* --- durability --- */
 
-static void copy_file(const char *from, const char *to)
-{
-	static char buffer[1 << 16];
-	int in = open(from, O_RDONLY);
-	int out = open(to, O_CREAT | O_WRONLY | O_TRUNC, 0644);
-	CHECK(in >= 0 && out >= 0);
-	ssize_t got;
-	while ((got = read(in, buffer, sizeof(buffer))) > 0)
-		CHECK(write(out, buffer, (size_t)got) == got);
-	CHECK(got == 0 && close(in) == 0 && close(out) == 0);
-}
-
-static const char *copy_from, *copy_to;
-
-static int copy_one(const char *path, const struct stat *info, int kind, struct FTW *at)
-{
-	(void)info;
-	(void)at;
-	char to[PATH_BYTES * 2];
-	(void)snprintf(to, sizeof(to), "%s%s", copy_to, path + strlen(copy_from));
-	if (kind == FTW_D)
-		CHECK(mkdir(to, 0755) == 0);
-	else
-		copy_file(path, to);
-	return 0;
-}
-
-/* What the files of a directory say now: what would be there if the process ended at this moment. */
-static void copy_tree(const char *from, const char *to)
-{
-	copy_from = from;
-	copy_to = to;
-	CHECK(nftw(from, copy_one, 16, FTW_PHYS) == 0);
-}
-
 /* The process ends: what was acknowledged is in the log, is replayed once, and not beyond the ring. */
 static void replay_after_end(const char *durability, unsigned writes)
 {

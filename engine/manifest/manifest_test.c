@@ -21,7 +21,7 @@
 #include "manifest/manifest_state.h"
 #include "runtime/runtime.h"
 
-enum { KEY_MAX = 1000 };
+enum { KEY_MAX = 3000 };
 
 /* Under the thread sanitizer an image costs twenty times as much; one thread works on it anyway. */
 #if defined(__SANITIZE_THREAD__)
@@ -270,7 +270,7 @@ static void truth_apply(struct manifest_state *truth, const struct manifest_edit
 static void edit_randomly(struct task *self, struct world *world)
 {
 	for (unsigned i = 0; i < world->edits; i++) {
-		struct test_edit test;
+		static struct test_edit test; /* too large for a task's stack */
 		make_edit(world, &test);
 		assert_ok(manifest_apply(self, world->manifest, &test.edit));
 		truth_apply(&world->truth, &test.edit);
@@ -747,7 +747,8 @@ static struct status fault_status;
 
 static void edit_with_fault(struct task *self, struct world *world)
 {
-	struct test_edit test;
+	static struct test_edit test; /* too large for a task's stack */
+	world->key_max = KEY_MAX;     /* it takes some pages */
 	make_edit(world, &test);
 	struct manifest_state before = copy_state(&world->truth);
 	faults_arm(self, fault_case->kind, fault_case->code, fault_at, fault_case->times);
@@ -778,6 +779,9 @@ static void edit_with_fault(struct task *self, struct world *world)
 			manifest_state_free(&world->truth);
 			world->truth = copy_state(&before);
 		}
+		/* A small one, which would not cover all that the failed one wrote. */
+		world->edits = 1;
+		world->key_max = 20;
 		edit_randomly(self, world);
 		assert_ok(manifest_verify(self, world->manifest));
 	}
@@ -800,8 +804,8 @@ static void test_faults(void **state)
 			for (fault_at = 1; fault_fired; fault_at++) {
 				struct world *world = world_on(runtime);
 				world->options.rewrite_bytes = rewriting ? 4096 : 10 << 20;
-				world->edits = 4;
-				world->key_max = KEY_MAX; /* an edit takes one page or two */
+				world->random = random_stream(test_seed(815) + 100 * c + fault_at);
+				world->edits = 2; /* after which the file is large */
 				in_task(world, open_new);
 				in_task(world, edit_randomly);
 				in_task(world, edit_with_fault);
@@ -842,7 +846,7 @@ static void open_with_little_memory(struct task *self, struct world *world)
 
 static void edit_with_little_memory(struct task *self, struct world *world)
 {
-	struct test_edit test;
+	static struct test_edit test; /* too large for a task's stack */
 	make_edit(world, &test);
 	struct status status = status_make(STATUS_NO_MEMORY);
 	for (uint64_t n = 1; !status_is_ok(status); n++) {

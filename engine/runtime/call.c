@@ -5,6 +5,8 @@
  */
 #include "runtime/internal.h"
 
+#include "base/poison.h"
+
 static const struct task_type call_type = {
 	.name = "call",
 	.stack_bytes = CALL_STACK_BYTES,

@@ -5,6 +5,8 @@
 
 #include "base/assert.h"
 
+#include "base/poison.h"
+
 #if !defined(CASCADE_UCONTEXT)
 
 /* The first frame of a task, in the .S file: calls the entry with its argument, and traps if it returns. */

@@ -84,7 +84,7 @@ enum { STACK_CLASS_COUNT = 8 };
 struct stack_chunk;
 
 struct stack_pool {
-	struct list free[STACK_CLASS_COUNT]; /* of task.link, the latest used first */
+	struct list idle[STACK_CLASS_COUNT]; /* of task.link, the latest used first */
 	struct stack_chunk *chunks;
 };
 

@@ -6,11 +6,13 @@
 
 #include "runtime/runtime_test.c"
 
-#include "runtime/call.c"
-#include "runtime/context.c"
 #include "runtime/future.c"
 #include "runtime/runtime.c"
 #include "runtime/shard.c"
 #include "runtime/stack.c"
+
+/* From here on base/poison.h is in force. */
+#include "runtime/call.c"
+#include "runtime/context.c"
 #include "runtime/task.c"
 #include "runtime/timer.c"

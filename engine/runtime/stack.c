@@ -138,7 +138,7 @@ static void slot_prepare(struct stack_pool *pool, struct stack_chunk *chunk, uin
 	task->fiber.stack_size = (size_t)((uint8_t *)task - low);
 	task->stack_class = chunk->stack_class;
 	chunk->stack_ids[slot] = STACK_REGISTER(low, task);
-	list_add_last(&pool->free[chunk->stack_class], &task->link);
+	list_add_last(&pool->idle[chunk->stack_class], &task->link);
 }
 
 static struct stack_chunk *chunk_map(unsigned stack_class)
@@ -178,7 +178,7 @@ void stack_pool_init(struct stack_pool *pool)
 {
 	pool->chunks = NULL;
 	for (unsigned i = 0; i < STACK_CLASS_COUNT; i++)
-		list_init(&pool->free[i]);
+		list_init(&pool->idle[i]);
 }
 
 void stack_pool_destroy(struct stack_pool *pool)
@@ -193,10 +193,10 @@ void stack_pool_destroy(struct stack_pool *pool)
 struct task *stack_pool_take(struct stack_pool *pool, size_t stack_bytes)
 {
 	unsigned stack_class = stack_class_of(stack_bytes);
-	struct list *free = &pool->free[stack_class];
-	if (list_is_empty(free) && !pool_grow(pool, stack_class))
+	struct list *idle = &pool->idle[stack_class];
+	if (list_is_empty(idle) && !pool_grow(pool, stack_class))
 		return NULL;
-	struct task *task = CONTAINER_OF(list_take_first(free), struct task, link);
+	struct task *task = CONTAINER_OF(list_take_first(idle), struct task, link);
 #ifdef FIBER_ASAN
 	/* The frames of the last task never returned through the switch that ended it. */
 	__asan_unpoison_memory_region(task->fiber.stack_low, task->fiber.stack_size);
@@ -211,5 +211,5 @@ struct task *stack_pool_take(struct stack_pool *pool, size_t stack_bytes)
 
 void stack_pool_give(struct stack_pool *pool, struct task *task)
 {
-	list_add_first(&pool->free[task->stack_class], &task->link);
+	list_add_first(&pool->idle[task->stack_class], &task->link);
 }

@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "runtime/internal.h"
 
+#include "base/poison.h"
+
 /* --- suspending --- */
 
 /* Back to the resident's loop; returns when the loop runs the task again. */

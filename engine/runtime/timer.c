@@ -4,6 +4,8 @@
  */
 #include "runtime/internal.h"
 
+#include "base/poison.h"
+
 static bool is_before(const struct task *a, const struct task *b)
 {
 	if (a->wake_ns != b->wake_ns)

@@ -8,86 +8,87 @@
 
 /* --- open --- */
 
-/* Removes what a crash has left behind: tables that no manifest names. */
-struct orphan_list {
-	char **names;
+/* The table files of the directory. */
+struct table_files {
+	uint64_t *numbers;
 	size_t count;
 	size_t capacity;
 	bool out_of_memory;
 };
 
-static bool has_suffix(const char *name, const char *suffix)
+/* Reads NNNNNNNNNN.table, ten digits or more; false: it is no table's name. */
+static bool parse_table_name(const char *name, uint64_t *number)
 {
-	size_t length = strlen(name);
-	size_t tail = strlen(suffix);
-	return length > tail && strcmp(name + length - tail, suffix) == 0;
+	size_t digits = 0;
+	*number = 0;
+	for (; name[digits] >= '0' && name[digits] <= '9'; digits++) {
+		if (*number > (UINT64_MAX - 9) / 10)
+			return false;
+		*number = *number * 10 + (uint64_t)(name[digits] - '0');
+	}
+	return digits >= 10 && strcmp(name + digits, ".table") == 0;
 }
 
 static void note_table_file(void *context, const char *name)
 {
-	struct orphan_list *list = context;
-	if (!has_suffix(name, ".table"))
+	struct table_files *files = context;
+	uint64_t number;
+	if (!parse_table_name(name, &number))
 		return;
-	if (list->count == list->capacity) {
-		size_t capacity = list->capacity == 0 ? 64 : 2 * list->capacity;
-		char **names = memory_resize(list->names, capacity * sizeof(*names));
-		if (names == NULL) {
-			list->out_of_memory = true;
+	if (files->count == files->capacity) {
+		size_t capacity = files->capacity == 0 ? 64 : 2 * files->capacity;
+		uint64_t *numbers = memory_resize(files->numbers, capacity * sizeof(*numbers));
+		if (numbers == NULL) {
+			files->out_of_memory = true;
 			return;
 		}
-		list->names = names;
-		list->capacity = capacity;
+		files->numbers = numbers;
+		files->capacity = capacity;
 	}
-	list->names[list->count] = memory_copy_string(name);
-	if (list->names[list->count] == NULL)
-		list->out_of_memory = true;
-	else
-		list->count++;
+	files->numbers[files->count++] = number;
 }
 
-static bool is_live_file(const struct manifest_state *state, const char *directory, const char *name)
+/* Numbers that a crash has left behind must not be given to a table that replay may have to write. */
+static struct status list_tables(struct tree *tree, struct table_files *files)
 {
-	size_t skip = strlen(directory) + 1;
-	char path[TABLE_PATH_BYTES];
+	TRY(io_list(shard_io(tree->options.shard), tree->options.directory, note_table_file, files));
+	if (files->out_of_memory)
+		return status_make(STATUS_NO_MEMORY);
+	for (size_t i = 0; i < files->count; i++) {
+		if (files->numbers[i] >= tree->next_number)
+			tree->next_number = files->numbers[i] + 1;
+	}
+	return status_ok();
+}
+
+static bool is_recorded(const struct manifest_state *state, uint64_t number)
+{
 	for (size_t i = 0; i < state->table_count; i++) {
-		table_path(path, directory, state->tables[i].number);
-		if (strcmp(path + skip, name) == 0)
+		if (state->tables[i].number == number)
 			return true;
 	}
 	return false;
 }
 
-MAY_SUSPEND static struct status unlink_in(struct task *self, const char *directory, const char *name)
+/* Removes what a crash has left behind: files listed before replay that no manifest names. Only once the log
+ * was found whole: a damaged manifest may have forgotten tables that are still needed. */
+MAY_SUSPEND static struct status remove_orphans(struct task *self, struct tree *tree,
+						const struct table_files *files)
 {
-	size_t length = strlen(directory);
-	size_t name_size = strlen(name) + 1;
-	char *path = memory_allocate(length + 1 + name_size);
-	if (path == NULL)
-		return status_make(STATUS_NO_MEMORY);
-	memcpy(path, directory, length);
-	path[length] = '/';
-	memcpy(path + length + 1, name, name_size);
-	struct io_request request = { .operation = IO_UNLINK, .path = path };
-	struct status status = task_io(self, &request);
-	memory_free(path);
-	return status;
-}
-
-MAY_SUSPEND static struct status remove_orphans(struct task *self, struct tree *tree)
-{
-	const char *directory = tree->options.directory;
-	struct orphan_list list = { 0 };
-	struct status status = io_list(shard_io(tree->options.shard), directory, note_table_file, &list);
-	if (list.out_of_memory && status_is_ok(status))
-		status = status_make(STATUS_NO_MEMORY);
-	for (size_t i = 0; i < list.count; i++) {
-		if (status_is_ok(status) &&
-		    !is_live_file(manifest_state(tree->manifest), directory, list.names[i]))
-			status = unlink_in(self, directory, list.names[i]);
-		memory_free(list.names[i]);
+	for (size_t i = 0; i < files->count; i++) {
+		if (is_recorded(manifest_state(tree->manifest), files->numbers[i]))
+			continue;
+		char *path = memory_allocate(TABLE_PATH_BYTES);
+		if (path == NULL)
+			return status_make(STATUS_NO_MEMORY);
+		table_path(path, tree->options.directory, files->numbers[i]);
+		struct io_request request = { .operation = IO_UNLINK, .path = path };
+		struct status status = task_io(self, &request);
+		memory_free(path);
+		if (!status_is(status, STATUS_NOT_FOUND))
+			TRY(status);
 	}
-	memory_free(list.names);
-	return status;
+	return status_ok();
 }
 
 /* Opens one recorded table and makes it live; on an error it stays closed. */
@@ -95,8 +96,14 @@ MAY_SUSPEND static struct status open_live(struct task *self, struct tree *tree,
 					   const struct manifest_table *meta, struct live_table **live)
 {
 	struct table *table;
-	TRY(table_open(self, tree->pool, tree->options.directory, tree->options.database_id,
-		       shard_index(tree->options.shard), meta, &table));
+	struct status status =
+		table_open(self, tree->pool, tree->options.directory, tree->options.database_id,
+			   shard_index(tree->options.shard), meta, &table);
+	if (status_is(status, STATUS_NOT_FOUND))
+		return status_error(STATUS_CORRUPT,
+				    "%s/%010llu.table: offset 0: missing, though the manifest names it",
+				    tree->options.directory, (unsigned long long)meta->number);
+	TRY(status);
 	*live = live_table_create(&tree->versions, table);
 	if (*live == NULL) {
 		table_close(self, table, false);
@@ -137,7 +144,11 @@ MAY_SUSPEND static struct status open_manifest(struct task *self, struct tree *t
 					    .database_id = { tree->options.database_id[0],
 							     tree->options.database_id[1] },
 					    .shard = shard_index(tree->options.shard) };
-	return manifest_open(self, &options, tree->options.create, &tree->manifest, state);
+	struct status status = manifest_open(self, &options, tree->options.create, &tree->manifest, state);
+	/* There is a root file, or a creation under way: a shard without its files is a damaged one. */
+	if (status_is(status, STATUS_NOT_FOUND))
+		return status_error(STATUS_CORRUPT, "%s/manifest: offset 0: missing", options.directory);
+	return status;
 }
 
 static uint64_t draw_sequence(void *context)
@@ -162,7 +173,10 @@ MAY_SUSPEND static struct status open_wal(struct task *self, struct tree *tree, 
 					   .apply = tree_apply,
 					   .replay = tree_replay,
 					   .context = tree };
-	return wal_open(self, &wal_options, options->create, flushed, &tree->wal, report);
+	struct status status = wal_open(self, &wal_options, options->create, flushed, &tree->wal, report);
+	if (status_is(status, STATUS_NOT_FOUND))
+		return status_error(STATUS_CORRUPT, "%s/wal-*.log: offset 0: missing", options->directory);
+	return status;
 }
 
 MAY_SUSPEND static struct status open_pool(struct tree *tree)
@@ -186,18 +200,11 @@ static void fill_table_options(struct tree *tree)
 					 .shard = shard_index(options->shard) };
 }
 
-MAY_SUSPEND static struct status open_parts(struct task *self, struct tree *tree,
+/* Everything but the tables: what lies in the log goes to memory, and where it is too much, to tables. */
+MAY_SUSPEND static struct status replay_log(struct task *self, struct tree *tree, uint64_t flushed,
 					    struct store_open_report *report)
 {
-	const struct manifest_state *state;
 	struct wal_replay_report replay = { 0 };
-	TRY(open_pool(tree));
-	TRY(open_manifest(self, tree, &state));
-	tree->next_number = state->next_number > 0 ? state->next_number : 1;
-	uint64_t flushed = state->flushed_log_number;
-	report->last_sequence = state->last_sequence;
-	TRY(open_tables(self, tree, state));
-	TRY(remove_orphans(self, tree));
 	tree->active = memtable_slot_create(&tree->options);
 	if (tree->active == NULL)
 		return status_make(STATUS_NO_MEMORY);
@@ -213,6 +220,26 @@ MAY_SUSPEND static struct status open_parts(struct task *self, struct tree *tree
 	report->ring_bytes = replay.ring_bytes;
 	report->trimmed_bytes = replay.trimmed;
 	return status_ok();
+}
+
+MAY_SUSPEND static struct status open_parts(struct task *self, struct tree *tree,
+					    struct store_open_report *report)
+{
+	const struct manifest_state *state;
+	struct table_files files = { 0 };
+	TRY(open_pool(tree));
+	TRY(open_manifest(self, tree, &state));
+	tree->next_number = state->next_number > 0 ? state->next_number : 1;
+	uint64_t flushed = state->flushed_log_number;
+	report->last_sequence = state->last_sequence;
+	TRY(open_tables(self, tree, state));
+	struct status status = list_tables(tree, &files);
+	if (status_is_ok(status))
+		status = replay_log(self, tree, flushed, report);
+	if (status_is_ok(status))
+		status = remove_orphans(self, tree, &files);
+	memory_free(files.numbers);
+	return status;
 }
 
 /* Frees whatever is there; the first error is kept. */

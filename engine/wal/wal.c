@@ -531,18 +531,20 @@ static MAY_SUSPEND struct status create_ring(struct task *self, struct wal *wal)
 	return status;
 }
 
-/* Readies at least one segment if the ring allows, and every one whose old groups must not be met again. */
+/* Whether a released segment holds groups that a later replay must not meet again. */
+static bool trimmed_is_dirty(const struct wal *wal)
+{
+	for (const struct list *node = wal->dirty.next; node != &wal->dirty; node = node->next)
+		if (CONTAINER_OF(node, struct wal_segment, node)->trimmed)
+			return true;
+	return false;
+}
+
+/* Before the first append: at least one segment is ready if the ring allows it. */
 static MAY_SUSPEND struct status ready_ring(struct task *self, struct wal *wal)
 {
-	bool trimmed = false;
-	for (uint32_t i = 0; i < wal->segment_count; i++)
-		trimmed |= wal->segments[i]->state == WAL_SEGMENT_DIRTY && wal->segments[i]->trimmed;
-	while (!list_is_empty(&wal->dirty) && (trimmed || list_is_empty(&wal->ready))) {
+	while (trimmed_is_dirty(wal) || (list_is_empty(&wal->ready) && !list_is_empty(&wal->dirty)))
 		TRY(wal_segment_renew(self, wal));
-		trimmed = false;
-		for (struct list *node = wal->dirty.next; node != &wal->dirty; node = node->next)
-			trimmed |= CONTAINER_OF(node, struct wal_segment, node)->trimmed;
-	}
 	while (wal_may_grow(wal) && (wal->segment_count < 2 || list_is_empty(&wal->ready))) {
 		struct status status = wal_segment_create(self, wal);
 		if (status_is(status, STATUS_NO_SPACE)) {

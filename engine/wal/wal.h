@@ -25,9 +25,9 @@
 #include "runtime/shard.h"
 
 enum wal_durability {
-	WAL_MEMORY = 1,	 /* acknowledged at once, logged with the group all the same */
+	WAL_MEMORY = 1,	 /* nothing is promised; waits as WAL_PROCESS does, so that it reads its own write */
 	WAL_PROCESS = 2, /* after the group is written */
-	WAL_POWER = 3,	 /* after the group is synced */
+	WAL_POWER = 3,	 /* after the group is synced; then all members of the group wait for that */
 };
 
 /* One commit as the log keeps it. */
@@ -41,9 +41,10 @@ struct wal_options {
 	const char *directory;	 /* holds the segments; exists */
 	uint64_t database_id[2]; /* bound into every checksum */
 	uint32_t shard;
-	uint64_t segment_bytes; /* multiple of 4096, at least 16 KiB */
+	uint64_t segment_bytes; /* multiple of 4096, at least 16 KiB; an existing ring keeps what it has */
 	uint32_t segments_max;	/* at least 2; the ring starts with two and grows up to it */
 	size_t group_bytes; /* of one group buffer; two are allocated. Larger commits get one of their own */
+	bool buffered; /* segments are written through the page cache: WAL_PROCESS then waits for no device */
 	uint64_t wait_ns_max; /* how long an append may wait for a free segment; then STATUS_BUSY */
 
 	/* Draws the next commit sequence; called in log order, at the moment the commit joins its group. */
@@ -60,7 +61,7 @@ struct wal_replay_report {
 	uint64_t commits;    /* replayed */
 	uint64_t bytes_read; /* from segments */
 	uint64_t ring_bytes; /* of all segments found */
-	uint64_t trimmed;    /* bytes of torn, unacknowledged tail */
+	uint64_t trimmed;    /* bytes of torn or left-out groups behind the last commit */
 	uint64_t last_log_number;
 	uint64_t last_sequence;
 };
@@ -70,19 +71,25 @@ struct wal;
 /*
  * Opens or creates the ring; replays every commit with log number > `flushed_log_number`, each once and in
  * order, reading each segment at most once. STATUS_CORRUPT where a commit that was durable is damaged or
- * missing (the message names file and offset), as opposed to a torn tail, which is trimmed. `create`: no
- * segment may exist; otherwise at least one must.
+ * missing (the message names file and offset), as opposed to a torn tail, which is trimmed; STATUS_FORMAT for
+ * a version that is not known. `create`: no segment may exist (STATUS_INVALID); otherwise at least one must
+ * (STATUS_CORRUPT). *wal is set before the first commit is replayed, so that `replay` may call wal_release;
+ * nothing else may be called before the open has returned. What was replayed is durable when it returns.
  */
 MAY_SUSPEND MUST_CHECK struct status wal_open(struct task *self, const struct wal_options *options,
 					      bool create, uint64_t flushed_log_number, struct wal **wal,
 					      struct wal_replay_report *report);
 
-/* Waits for groups under way, then frees. Segments stay. */
+/*
+ * Waits for groups under way, makes everything durable and marks the log as closed, so that the next open
+ * tells any damage from a torn tail; then frees, whatever the status. Segments stay. No append may be begun.
+ */
 MAY_SUSPEND MUST_CHECK struct status wal_close(struct task *self, struct wal *wal);
 
 /*
  * Commits one payload, given in `count` pieces, and waits until it is as durable as `durability` asks and
- * applied. STATUS_INVALID: larger than wal_payload_max. On any error nothing of it is visible, and a replay
+ * applied. STATUS_INVALID: larger than wal_payload_max. STATUS_BUSY, or STATUS_NO_SPACE if the ring could not
+ * grow for want of space: no segment became free in time. On any error nothing of it is visible, and a replay
  * finds it only if the error was STATUS_IO or STATUS_READ_ONLY.
  */
 MAY_SUSPEND MUST_CHECK struct status wal_append(struct task *self, struct wal *wal,

@@ -153,6 +153,11 @@ static inline uint64_t wal_round_up(uint64_t value, uint64_t unit)
 	return (value + unit - 1) / unit * unit;
 }
 
+static inline unsigned wal_open_flags(const struct wal *wal)
+{
+	return wal->options.buffered ? IO_OPEN_BUFFERED : 0;
+}
+
 /* No later commit is acknowledged: remembers why and wakes whoever has to learn it. */
 void wal_fail(struct wal *wal, struct status cause, const char *what);
 void wal_wake_writer(struct wal *wal);

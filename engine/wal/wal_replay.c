@@ -54,7 +54,7 @@ static MAY_SUSPEND struct status open_segment(struct task *self, struct wal *wal
 	struct io_request request = {
 		.operation = IO_OPEN,
 		.path = wal->path,
-		.flags = IO_OPEN_WRITE,
+		.flags = IO_OPEN_WRITE | wal_open_flags(wal),
 	};
 	struct status status = task_io(self, &request);
 	if (status_is(status, STATUS_NOT_FOUND))

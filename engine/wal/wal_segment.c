@@ -212,7 +212,7 @@ static MAY_SUSPEND struct status open_new(struct task *self, struct wal *wal, ui
 	request = (struct io_request) {
 		.operation = IO_OPEN,
 		.path = wal->path,
-		.flags = IO_OPEN_WRITE | IO_OPEN_CREATE,
+		.flags = IO_OPEN_WRITE | IO_OPEN_CREATE | wal_open_flags(wal),
 	};
 	TRY(task_io(self, &request));
 	*file = request.opened;

@@ -446,6 +446,26 @@ static void test_round_trip(void **state)
 	world_free(world);
 }
 
+/* Through the page cache, opened directly afterwards, and the other way round. */
+static void test_buffered(void **state)
+{
+	struct world *world = world_make(*state, false, 1 << 20);
+	world->options.segments_max = 8;
+	world->options.buffered = true;
+	in_task(world, open_new);
+	in_task(world, append_mixed);
+	in_task(world, close_log);
+	world->options.buffered = false;
+	in_task(world, open_old);
+	in_task(world, append_mixed);
+	in_task(world, close_log);
+	world->options.buffered = true;
+	in_task(world, open_old);
+	assert_int_equal(world->replayed, 400);
+	in_task(world, close_log);
+	world_free(world);
+}
+
 static void create_twice(struct task *self, struct world *world)
 {
 	assert_status(world_open(self, world, true), STATUS_INVALID);
@@ -1593,6 +1613,7 @@ int main(void)
 	print_message("seed %llu\n", (unsigned long long)test_seed(4711));
 	const struct CMUnitTest tests[] = {
 		BOTH(test_round_trip),
+		BOTH(test_buffered),
 		BOTH(test_create_and_open_differ),
 		BOTH(test_large_commits),
 		BOTH(test_group_commit),
