@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@ enum {
 	WRITERS = WRITER_THREADS + WRITER_TASKS,
 	CHECKERS = 4, /* threads that get keys at the same time */
 	STATS_PERIOD_NS = 10 * 1000 * 1000,
-	SALTS_MAX = 1000
+	SALTS_MAX = 1000,
+	WRITES_A_LITTLE = 4
 };
 
 struct key {
@@ -365,7 +367,7 @@ static void check_database(void)
 	check_gets();
 	check_iteration();
 	expect_ok(cascade_verify(child.db), "verify");
-	if (child.job.was_closed)
+	if (child.job.work == KILL_CHILD_CHECKS_CLOSED)
 		check_closed_database();
 }
 
@@ -528,6 +530,17 @@ static void load_until_stopped(void)
 	}
 }
 
+/* A process that crashes again and again before it has got far. */
+static _Noreturn void load_a_little(void)
+{
+	struct writer *writer = create_writer(0);
+	set_phase(EXPECTED_LOADING);
+	for (uint32_t i = 0; i < WRITES_A_LITTLE; i++)
+		write_one(writer);
+	(void)raise(SIGKILL);
+	abort();
+}
+
 _Noreturn void kill_child_run(const struct kill_child *job)
 {
 	child.job = *job;
@@ -535,7 +548,9 @@ _Noreturn void kill_child_run(const struct kill_child *job)
 	open_database();
 	make_keys();
 	check_database();
-	if (job->load)
+	if (job->work == KILL_CHILD_LOADS_A_LITTLE)
+		load_a_little();
+	if (job->work == KILL_CHILD_LOADS)
 		load_until_stopped();
 	expect_ok(cascade_close(child.db), "close");
 	set_phase(EXPECTED_CLOSED);

@@ -25,6 +25,9 @@ static void note_result(struct tree *tree, struct status status)
 	if (status_is_ok(status) || status_is(status, STATUS_CLOSED)) {
 		tree->trouble = status_ok();
 	} else {
+		/* A file or directory that is gone: for a writer, "not found" would say something else. */
+		if (status_is(status, STATUS_NOT_FOUND))
+			status.code = STATUS_IO;
 		tree->trouble = status;
 		tree->counters.background_errors++;
 		/* A failed sync of the manifest is for good: what is live on disk is not known any more. */

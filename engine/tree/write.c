@@ -247,6 +247,9 @@ MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, con
 				    "the database was opened with durability 'memory', without a log: a "
 				    "single write cannot be more durable");
 	tree_update_pacing(tree);
+	/* Nobody else may come to look: after a crash the ring can be full of segments with a few commits
+	 * each, and then all writers wait for a segment that only a flush of the active memtable frees. */
+	tree_rotate_if_due(tree);
 	TRY(write_wait_for_room(self, tree, user_bytes));
 	if (tree->logging) {
 		if (durability == 0)
