@@ -52,7 +52,9 @@ struct expected_state {
 	/* Sums over all processes so far. */
 	_Atomic uint64_t acknowledged;
 	_Atomic uint64_t flushes, merges, laps;
-	_Atomic uint64_t opens, checked, replayed_commits, trimmed_bytes;
+	_Atomic uint64_t opens, checked, replayed_commits;
+	/* Units whose newest version nobody had acknowledged: whether a crash had left it or not. */
+	_Atomic uint64_t unacknowledged_found, unacknowledged_absent;
 	/* The first failure, for whoever waits. */
 	_Atomic uint32_t failed;
 	char failure[EXPECTED_FAILURE_BYTES];

@@ -253,6 +253,9 @@ static void check_unit(uint32_t unit, uint8_t scratch[EXPECTED_VALUE_BYTES_MAX])
 		if (got != NULL)
 			cascade_value_release(&value);
 	}
+	if (count > 1)
+		atomic_fetch_add(possible[1] ? &child.state->unacknowledged_found
+					     : &child.state->unacknowledged_absent, 1);
 	child.found[unit] = versions[possible[0] ? 0 : 1];
 	expected_settle(child.state, unit, child.found[unit]);
 	atomic_fetch_add(&child.state->checked, expected_slots(unit));

@@ -295,18 +295,21 @@ static void run_campaign(const char *durability, uint64_t seed)
 	print_message(
 		"durability %s: %u kills while writing, %u of them with a flush, a merge and a lap since "
 		"the kill before, %u more before the load (%u in open); %llu flushes, %llu merges, %llu "
-		"laps, %llu writes acknowledged, %llu commits replayed, %llu bytes trimmed, %llu keys "
+		"laps, %llu writes acknowledged, %llu commits replayed, %llu writes found and %llu not of those that were under way, %llu keys "
 		"checked; %.1f s\n",
 		durability, campaign.kills, campaign.full_kills, campaign.early_kills, campaign.opening_kills,
 		(unsigned long long)state->flushes, (unsigned long long)state->merges,
 		(unsigned long long)state->laps, (unsigned long long)state->acknowledged,
-		(unsigned long long)state->replayed_commits, (unsigned long long)state->trimmed_bytes,
+		(unsigned long long)state->replayed_commits, (unsigned long long)state->unacknowledged_found,
+(unsigned long long)state->unacknowledged_absent,
 		(unsigned long long)state->checked, (double)(now_ns() - begin) / 1e9);
 	assert_true(campaign.full_kills >= wanted);
 	if (wanted >= 25)
 		assert_true(campaign.early_kills > 0 && campaign.opening_kills > 0);
-	if (wanted > 0)
+	if (wanted > 0) {
 		assert_true(state->replayed_commits > 0);
+		assert_true(state->unacknowledged_found + state->unacknowledged_absent > 0);
+	}
 	remove_place(&place);
 }
 

@@ -167,6 +167,7 @@ static void fill_store_options(cascade *db, uint32_t index, bool create)
 						  .memtable_bytes = memtables,
 						  .cache_bytes = from->cache_bytes / db->shard_count,
 						  .table_bytes = from->table_bytes,
+						  .wal_buffered = from->wal_buffered,
 						  .segment_bytes = from->segment_bytes,
 						  .segments_max = (uint32_t)segments,
 						  .group_bytes = 256 << 10,

@@ -28,6 +28,7 @@ enum option_id {
 	OPT_COMPACTION_MERGES,
 	OPT_TABLE_SIZE,
 	OPT_TABLE_BLOCK_SIZE,
+	OPT_WAL_KIND,
 	OPT_WAL_SEGMENT_SIZE,
 	OPT_VALUE_LOG_ENABLED,
 	OPT_VALUE_LOG_THRESHOLD,
@@ -66,6 +67,9 @@ static const cascade_option_info option_table[OPT_COUNT] = {
 			     "size of a merge's output tables; auto: a memtable's, 4 MiB to 64 MiB" },
 	[OPT_TABLE_BLOCK_SIZE] = { "table.block_size", "size", "4 KiB", NULL,
 				   "raw size of a logical block, 1 KiB to 64 KiB" },
+	[OPT_WAL_KIND] = { "wal.kind", "choice", "auto", "auto direct buffered",
+			   "how the log's bytes reach the device; auto: buffered, which survives the process and "
+			   "waits for no device, unless durability is power" },
 	[OPT_WAL_SEGMENT_SIZE] = { "wal.segment_size", "size", "auto", NULL,
 				   "one file of the log's ring; auto: an eighth of a shard's memtables, "
 				   "2 MiB to 16 MiB" },
@@ -638,6 +642,9 @@ static struct status resolve_sizes(const cascade_options *options, struct resolv
 					? clamp(shard_memtables / 2, 4 << 20, 64 << 20)
 					: size_of(options, OPT_TABLE_SIZE);
 	TRY(check_range("table.size", resolved->table_bytes, 64 << 10, 4ull << 30));
+	resolved->wal_buffered = is_auto(options, OPT_WAL_KIND)
+					 ? resolved->durability != WAL_POWER
+					 : strcmp(text_of(options, OPT_WAL_KIND), "buffered") == 0;
 	resolved->segment_bytes = is_auto(options, OPT_WAL_SEGMENT_SIZE)
 					  ? clamp(shard_memtables / 8, 2 << 20, 16 << 20)
 					  : size_of(options, OPT_WAL_SEGMENT_SIZE);
@@ -686,6 +693,8 @@ static const char *resolved_text(cascade_options *options, unsigned id)
 		return units_format_size(resolved->cache_bytes, options->text);
 	case OPT_TABLE_SIZE:
 		return units_format_size(resolved->table_bytes, options->text);
+	case OPT_WAL_KIND:
+		return resolved->wal_buffered ? "buffered" : "direct";
 	case OPT_WAL_SEGMENT_SIZE:
 		return units_format_size(resolved->segment_bytes, options->text);
 	default:

@@ -30,6 +30,7 @@ struct resolved_options {
 	uint64_t memtable_bytes;
 	uint64_t cache_bytes;
 	uint64_t table_bytes;
+	bool wal_buffered;
 	uint64_t segment_bytes; /* 0: from the memtables' size */
 	uint64_t block_bytes;
 	uint32_t merges_max; /* of one shard */

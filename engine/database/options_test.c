@@ -116,6 +116,7 @@ static void test_set_and_get(void **state)
 		{ "compaction.merges", "4" },
 		{ "table.size", "8 MiB" },
 		{ "table.block_size", "16 KiB" },
+		{ "wal.kind", "direct" },
 		{ "wal.segment_size", "4 MiB" },
 		{ "value_log.enabled", "false" },
 		{ "value_log.threshold", "1 KiB" },
