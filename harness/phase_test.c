@@ -437,6 +437,35 @@ static void a_duration_is_kept_and_warm_up_not_counted(void **state)
 	bench_close(&bench);
 }
 
+/* A remainder too short for a point of its own once took its operations with it. */
+static void no_operation_falls_out_of_the_timeline(void **state)
+{
+	(void)state;
+	static const uint64_t durations_ns[] = { 1010000000, 1030000000, 1200000000 };
+	struct bench bench;
+	bench_open(&bench, false);
+	bench_load(&bench);
+	for (size_t i = 0; i < sizeof(durations_ns) / sizeof(durations_ns[0]); i++) {
+		struct phase phase = mixed_phase();
+		phase.operations = 0;
+		phase.duration_ns = durations_ns[i];
+		memset(phase.mix, 0, sizeof(phase.mix));
+		phase.mix[OPERATION_READ] = 1;
+		struct phase_result result;
+		assert_ok(phase_run(&bench.context, &phase, &result));
+		uint64_t sum = 0;
+		double before = 0;
+		for (size_t k = 0; k < result.timeline_count; k++) {
+			sum += result.timeline[k].operations;
+			assert_true(result.timeline[k].seconds > before);
+			before = result.timeline[k].seconds;
+		}
+		assert_int_equal(sum, result.operations);
+		phase_result_free(&result);
+	}
+	bench_close(&bench);
+}
+
 static volatile int stop_now;
 
 static void *stop_soon(void *argument)
@@ -590,6 +619,7 @@ int main(void)
 		cmocka_unit_test(all_operations_by_threads),
 		cmocka_unit_test(all_operations_by_tasks),
 		cmocka_unit_test(a_duration_is_kept_and_warm_up_not_counted),
+		cmocka_unit_test(no_operation_falls_out_of_the_timeline),
 		cmocka_unit_test(a_phase_can_be_stopped),
 		cmocka_unit_test(failures_are_reported_and_accuse_nobody),
 		cmocka_unit_test(lies_are_found_out),

@@ -23,6 +23,10 @@ fi
 jobs=${JOBS:-$(nproc)}
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=second_deadlock_stack=1
+# clang's sanitizers name functions with llvm-symbolizer; without it, binutils' addr2line does.
+if ! command -v llvm-symbolizer > /dev/null && addr2line=$(command -v addr2line); then
+  TSAN_OPTIONS+=:external_symbolizer_path=$addr2line
+fi
 passed=0
 failed=0
 

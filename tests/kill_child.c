@@ -95,7 +95,7 @@ static void open_database(void)
 
 struct statistics {
 	uint64_t flushes, merges, laps;
-	uint64_t replayed_commits, replayed_bytes, ring_bytes, trimmed_bytes;
+	uint64_t replayed_commits, replayed_bytes, ring_bytes;
 	uint64_t tables; /* in all levels */
 };
 
@@ -112,8 +112,7 @@ static void take_statistics(struct statistics *s)
 		       { "wal.laps", &s->laps },
 		       { "open.replayed_commits", &s->replayed_commits },
 		       { "open.replayed_bytes", &s->replayed_bytes },
-		       { "open.ring_bytes", &s->ring_bytes },
-		       { "open.trimmed_bytes", &s->trimmed_bytes } };
+		       { "open.ring_bytes", &s->ring_bytes } };
 	size_t found = 0;
 	expect_ok(cascade_stats(child.db, &stats, &count), "stats");
 	for (size_t i = 0; i < count; i++) {
@@ -255,7 +254,8 @@ static void check_unit(uint32_t unit, uint8_t scratch[EXPECTED_VALUE_BYTES_MAX])
 	}
 	if (count > 1)
 		atomic_fetch_add(possible[1] ? &child.state->unacknowledged_found
-					     : &child.state->unacknowledged_absent, 1);
+					     : &child.state->unacknowledged_absent,
+				 1);
 	child.found[unit] = versions[possible[0] ? 0 : 1];
 	expected_settle(child.state, unit, child.found[unit]);
 	atomic_fetch_add(&child.state->checked, expected_slots(unit));
@@ -363,7 +363,6 @@ static void check_database(void)
 	struct statistics s;
 	take_statistics(&s);
 	atomic_fetch_add(&child.state->replayed_commits, s.replayed_commits);
-	atomic_fetch_add(&child.state->trimmed_bytes, s.trimmed_bytes);
 	if (s.replayed_bytes > s.ring_bytes)
 		child_fail("replay read %llu bytes of a ring of %llu", (unsigned long long)s.replayed_bytes,
 			   (unsigned long long)s.ring_bytes);

@@ -14,6 +14,7 @@
 #include <ftw.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -41,7 +42,8 @@ enum {
 	DEADLINE_S = SANITIZED ? 240 : 60, /* for whatever a child is waited for */
 	POLL_NS = 1000 * 1000,
 	PATH_BYTES = 512,
-	COPY_BYTES = 1 << 20
+	COPY_BYTES = 1 << 20,
+	CHILDREN_MAX = 4
 };
 
 static const uint64_t fixed_seed = 20260807;
@@ -113,6 +115,42 @@ static void sleep_ns(uint64_t ns)
 	(void)nanosleep(&time, NULL);
 }
 
+/* Those that run: a test that fails leaves them to its teardown. */
+static pid_t children[CHILDREN_MAX];
+
+static void replace_child(pid_t from, pid_t to)
+{
+	unsigned i = 0;
+	while (i < CHILDREN_MAX && children[i] != from)
+		i++;
+	assert_true(i < CHILDREN_MAX);
+	children[i] = to;
+}
+
+static int kill_children(void **test_state)
+{
+	(void)test_state;
+	for (unsigned i = 0; i < CHILDREN_MAX; i++) {
+		if (children[i] != 0) {
+			(void)kill(children[i], SIGKILL);
+			(void)waitpid(children[i], NULL, 0);
+		}
+		children[i] = 0;
+	}
+	return 0;
+}
+
+/* waitpid, and the child is forgotten when it has ended. */
+static bool has_ended(pid_t pid, int *status, int flags)
+{
+	pid_t ended = waitpid(pid, status, flags);
+	assert_true(ended == pid || ended == 0);
+	if (ended == 0 || WIFSTOPPED(*status))
+		return false;
+	replace_child(pid, 0);
+	return true;
+}
+
 static pid_t start(struct place *place, enum kill_child_work work)
 {
 	struct kill_child child = { .path = place->database,
@@ -125,8 +163,11 @@ static pid_t start(struct place *place, enum kill_child_work work)
 	(void)fflush(NULL);
 	pid_t pid = fork();
 	assert_true(pid >= 0);
-	if (pid == 0)
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		kill_child_run(&child);
+	}
+	replace_child(0, pid);
 	return pid;
 }
 
@@ -146,18 +187,31 @@ static _Noreturn void fail_child(const struct place *place, int status, const ch
 	abort();
 }
 
+/* An abort leaves a core file where the system keeps them. */
+static _Noreturn void fail_stuck(const struct place *place, pid_t pid)
+{
+	int status = 0;
+	(void)kill(pid, SIGABRT);
+	(void)has_ended(pid, &status, 0);
+	fail_child(place, status, "a process that made no progress");
+}
+
 /* Waits until the child ends by itself, as it should. */
-static void finish(const struct place *place, pid_t pid)
+static int wait_for_end(const struct place *place, pid_t pid)
 {
 	int status = 0;
 	uint64_t begin = now_ns();
-	pid_t ended;
-	while ((ended = waitpid(pid, &status, WNOHANG)) == 0) {
+	while (!has_ended(pid, &status, WNOHANG)) {
 		if (now_ns() - begin > DEADLINE_S * 1000000000ull)
-			(void)kill(pid, SIGABRT);
+			fail_stuck(place, pid);
 		sleep_ns(POLL_NS);
 	}
-	assert_int_equal(ended, pid);
+	return status;
+}
+
+static void finish(const struct place *place, pid_t pid)
+{
+	int status = wait_for_end(place, pid);
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
 		fail_child(place, status, "a process that had to close the database");
 }
@@ -166,14 +220,10 @@ static void finish(const struct place *place, pid_t pid)
 static void expect_running(const struct place *place, pid_t pid, uint64_t begin_ns)
 {
 	int status = 0;
-	pid_t ended = waitpid(pid, &status, WNOHANG);
-	if (ended == 0 && now_ns() - begin_ns > DEADLINE_S * 1000000000ull) {
-		(void)kill(pid, SIGABRT);
-		(void)waitpid(pid, &status, 0);
-		fail_child(place, status, "a process that made no progress");
-	}
-	if (ended != 0)
+	if (has_ended(pid, &status, WNOHANG))
 		fail_child(place, status, "a process that had to run on");
+	if (now_ns() - begin_ns > DEADLINE_S * 1000000000ull)
+		fail_stuck(place, pid);
 }
 
 static void wait_for_load(const struct place *place, pid_t pid)
@@ -189,7 +239,7 @@ static void kill_and_wait(const struct place *place, pid_t pid)
 {
 	int status = 0;
 	assert_int_equal(kill(pid, SIGKILL), 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(has_ended(pid, &status, 0));
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || atomic_load(&place->state->failed) != 0)
 		fail_child(place, status, "a process that had to die by SIGKILL");
 }
@@ -295,14 +345,15 @@ static void run_campaign(const char *durability, uint64_t seed)
 	print_message(
 		"durability %s: %u kills while writing, %u of them with a flush, a merge and a lap since "
 		"the kill before, %u more before the load (%u in open); %llu flushes, %llu merges, %llu "
-		"laps, %llu writes acknowledged, %llu commits replayed, %llu writes found and %llu not of those that were under way, %llu keys "
+		"laps, %llu writes acknowledged, %llu commits replayed, %llu writes found and %llu not of "
+		"those that were under way, %llu keys "
 		"checked; %.1f s\n",
 		durability, campaign.kills, campaign.full_kills, campaign.early_kills, campaign.opening_kills,
 		(unsigned long long)state->flushes, (unsigned long long)state->merges,
 		(unsigned long long)state->laps, (unsigned long long)state->acknowledged,
 		(unsigned long long)state->replayed_commits, (unsigned long long)state->unacknowledged_found,
-(unsigned long long)state->unacknowledged_absent,
-		(unsigned long long)state->checked, (double)(now_ns() - begin) / 1e9);
+		(unsigned long long)state->unacknowledged_absent, (unsigned long long)state->checked,
+		(double)(now_ns() - begin) / 1e9);
 	assert_true(campaign.full_kills >= wanted);
 	if (wanted >= 25)
 		assert_true(campaign.early_kills > 0 && campaign.opening_kills > 0);
@@ -335,9 +386,7 @@ static void test_kill_at_first_writes(void **test_state)
 	struct place place;
 	make_place(&place, "process", test_seed(fixed_seed + 2));
 	for (unsigned i = 0; i < LITTLE_LOADS; i++) {
-		int status = 0;
-		pid_t pid = start(&place, KILL_CHILD_LOADS_A_LITTLE);
-		assert_int_equal(waitpid(pid, &status, 0), pid);
+		int status = wait_for_end(&place, start(&place, KILL_CHILD_LOADS_A_LITTLE));
 		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
 			fail_child(&place, status, "a process that had to kill itself");
 	}
@@ -399,8 +448,7 @@ static void stop_and_wait(const struct place *place, pid_t pid)
 {
 	int status = 0;
 	assert_int_equal(kill(pid, SIGSTOP), 0);
-	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
-	if (!WIFSTOPPED(status))
+	if (has_ended(pid, &status, WUNTRACED))
 		fail_child(place, status, "a process that had to stop");
 	/* Requests that are under way in the kernel come to their end. */
 	sleep_ns(20 * 1000000);
@@ -463,10 +511,10 @@ static void test_stop_and_copy(void **test_state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kill_process),
-		cmocka_unit_test(test_kill_power),
-		cmocka_unit_test(test_kill_at_first_writes),
-		cmocka_unit_test(test_stop_and_copy),
+		cmocka_unit_test_teardown(test_kill_process, kill_children),
+		cmocka_unit_test_teardown(test_kill_power, kill_children),
+		cmocka_unit_test_teardown(test_kill_at_first_writes, kill_children),
+		cmocka_unit_test_teardown(test_stop_and_copy, kill_children),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -300,7 +300,7 @@ static void test_damaged_manifest(void **state)
 {
 	(void)state;
 	seed = test_seed(402);
-	struct outcome outcome = damage("shard-0000", "manifest", "manifest", 60, 0);
+	struct outcome outcome = damage("shard-0000", "manifest", "manifest", 40, 0);
 	assert_true(outcome.refused > 0);
 	assert_int_equal(outcome.trimmed, 0);
 }
@@ -309,7 +309,7 @@ static void test_damaged_tables(void **state)
 {
 	(void)state;
 	seed = test_seed(403);
-	struct outcome outcome = damage("shard-0000", ".table", ".table", 90, 0);
+	struct outcome outcome = damage("shard-0000", ".table", ".table", 60, 0);
 	assert_true(outcome.found > 0);
 	assert_true(outcome.refused > 0);
 	assert_int_equal(outcome.trimmed, 0);
@@ -320,10 +320,10 @@ static void test_damaged_log(void **state)
 	(void)state;
 	seed = test_seed(404);
 	/* The part that has something in it, and anywhere. */
-	struct outcome outcome = damage("shard-0000", ".log", "wal-", 60, 400 << 10);
+	struct outcome outcome = damage("shard-0000", ".log", "wal-", 40, 400 << 10);
 	assert_true(outcome.refused > 0);
 	seed++;
-	outcome = damage("shard-0000", ".log", "wal-", 20, 0);
+	outcome = damage("shard-0000", ".log", "wal-", 12, 0);
 	assert_true(outcome.harmless > 0);
 }
 

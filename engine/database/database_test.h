@@ -9,11 +9,23 @@
 #include <ftw.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "test.h"
 
 #include "cascade.h"
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SLOW_BUILD 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define SLOW_BUILD 1
+#endif
+#endif
+#ifndef SLOW_BUILD
+#define SLOW_BUILD 0
+#endif
 
 static uint64_t seed; /* of the running test, for messages */
 
@@ -101,6 +113,30 @@ static inline void copy_tree(const char *from, const char *to)
 	CHECK(nftw(from, copy_one, 16, FTW_PHYS) == 0);
 }
 
+static char place[PATH_BYTES] __attribute__((unused)); /* of the running test */
+
+static inline int set_up(void **state)
+{
+	(void)state;
+	seed = 0;
+	make_place(place);
+	return 0;
+}
+
+static inline int tear_down(void **state)
+{
+	(void)state;
+	remove_place(place);
+	return 0;
+}
+
+static inline uint64_t now_ns(void)
+{
+	struct timespec time;
+	(void)clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
 /* --- databases --- */
 
 struct setup {
@@ -177,5 +213,7 @@ static inline void put(cascade *db, const char *key, const char *value)
 {
 	CHECK_OK(cascade_put(db, cascade_string(key), cascade_string(value), NULL));
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 #endif

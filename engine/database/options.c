@@ -68,8 +68,8 @@ static const cascade_option_info option_table[OPT_COUNT] = {
 	[OPT_TABLE_BLOCK_SIZE] = { "table.block_size", "size", "4 KiB", NULL,
 				   "raw size of a logical block, 1 KiB to 64 KiB" },
 	[OPT_WAL_KIND] = { "wal.kind", "choice", "auto", "auto direct buffered",
-			   "how the log's bytes reach the device; auto: buffered, which survives the process and "
-			   "waits for no device, unless durability is power" },
+			   "how the log's bytes reach the device; auto: buffered, which outlives the process "
+			   "and waits for no device, unless durability is power" },
 	[OPT_WAL_SEGMENT_SIZE] = { "wal.segment_size", "size", "auto", NULL,
 				   "one file of the log's ring; auto: an eighth of a shard's memtables, "
 				   "2 MiB to 16 MiB" },
