@@ -7,13 +7,13 @@ SHELL := /bin/bash
 .PHONY: help setup release run test test-long bench format lint arrows install clean
 .DEFAULT_GOAL := help
 
-RELEASE  := build/release
-WORKLOAD ?= workloads/ycsb-a.yaml
-ARGS     ?=
-PREFIX   ?= /usr/local
-JOBS     ?= $(shell nproc)
-
-BUILD    := JOBS=$(JOBS) scripts/build.sh $(RELEASE) gcc Release
+RELEASE   := build/release
+WORKLOAD  ?= workloads/ycsb-a.yaml
+WORKLOADS ?= $(sort $(wildcard workloads/*.yaml))
+ARGS      ?=
+PREFIX    ?= /usr/local
+JOBS      ?= $(shell nproc)
+BUILD     := JOBS=$(JOBS) scripts/build.sh $(RELEASE) gcc Release
 
 help:
 	@echo 'make run        build, run $(WORKLOAD), show the result table, the record and the plots'
@@ -21,7 +21,8 @@ help:
 	@echo 'make test       build and test: gcc and clang, address and thread sanitizer'
 	@echo '                  STAGES="gcc-Release gcc-Asan" only those'
 	@echo 'make test-long  the same with every compiler in every kind of build, and longer tests'
-	@echo 'make bench      measure the components alone'
+	@echo 'make bench      every workload file, one after the other'
+	@echo '                  WORKLOADS="FILE..." only those, ARGS as for run'
 	@echo 'make lint       tidy, arrows, formatter and static analysers'
 	@echo 'make arrows     which layer includes what: holds the arrows of docs/architecture.md'
 	@echo 'make format     run clang-format-14 over all C files'
@@ -47,7 +48,7 @@ test-long: setup
 
 bench: setup
 	@$(BUILD) cascade
-	@for kind in memtable filter cache codec; do $(RELEASE)/cascade bench $$kind $(ARGS) || exit 1; done
+	@$(RELEASE)/cascade run $(WORKLOADS) $(ARGS)
 
 format: setup
 	@git ls-files --cached --others --exclude-standard '*.c' '*.h' | xargs clang-format-14 -i

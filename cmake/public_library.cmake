@@ -5,6 +5,7 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
+set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${CMAKE_SOURCE_DIR}/examples/embed.c)
 file(GLOB_RECURSE database_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/engine/database/*.c)
 list(FILTER database_sources EXCLUDE REGEX "_(test|fuzz)\\.c$")
 if(NOT database_sources OR NOT CASCADE_BUILD MATCHES "release|debug")
@@ -80,7 +81,6 @@ foreach(flavour shared static)
     set_tests_properties(embed_${flavour} PROPERTIES TIMEOUT 60)
   endif()
 endforeach()
-set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${CMAKE_SOURCE_DIR}/examples/embed.c)
 if(CASCADE_TESTS)
   add_test(NAME embedding COMMAND ${CMAKE_SOURCE_DIR}/scripts/check-embedding.sh ${CMAKE_BINARY_DIR})
   set_tests_properties(embedding PROPERTIES TIMEOUT 300

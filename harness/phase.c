@@ -654,6 +654,37 @@ static void compute_shares(struct measurement *run, uint64_t before, uint64_t af
 	memory_free(counts);
 }
 
+static void add_bytes(uint64_t *sum, uint64_t more)
+{
+	*sum = *sum == UINT64_MAX || more == UINT64_MAX ? UINT64_MAX : *sum + more;
+}
+
+/*
+ * What came after the last whole second. As a point of its own it would say nothing if it is very short, so
+ * the point before is then stretched over it: no operation falls out of the timeline.
+ */
+static void finish_timeline(struct measurement *run, uint64_t end_ns)
+{
+	struct phase_result *result = run->result;
+	size_t points = result->timeline_count;
+	uint64_t now_ns = end_ns > run->point_ns ? end_ns : run->point_ns;
+	uint64_t rest_ns = now_ns - run->point_ns;
+	add_point(run, now_ns);
+	if (points == 0 || result->timeline_count == points || rest_ns >= NS_PER_SECOND / 20)
+		return;
+	struct timeline_point *last = &result->timeline[points - 1];
+	const struct timeline_point *rest = &result->timeline[points];
+	last->seconds = rest->seconds;
+	last->operations += rest->operations;
+	last->cpu_seconds += rest->cpu_seconds;
+	last->rss_bytes = rest->rss_bytes;
+	add_bytes(&last->device_read_bytes, rest->device_read_bytes);
+	add_bytes(&last->device_write_bytes, rest->device_write_bytes);
+	if (rest->max_ns > last->max_ns)
+		last->max_ns = rest->max_ns;
+	result->timeline_count = points;
+}
+
 /* Everything that has to be read at the moment when the phase ends. */
 static void end_measuring(struct measurement *run, uint64_t end_ns)
 {
@@ -667,10 +698,7 @@ static void end_measuring(struct measurement *run, uint64_t end_ns)
 	subtract_counters(run, &end);
 	take_device_counters(run);
 	result->seconds = (double)(end_ns - run->begin_ns) / NS_PER_SECOND;
-	/* The rest of the last second, unless it is too short to say anything. */
-	uint64_t rest_ns = end_ns > run->point_ns ? end_ns - run->point_ns : 0;
-	if (rest_ns >= NS_PER_SECOND / 20 || result->timeline_count == 0)
-		add_point(run, end_ns > run->point_ns ? end_ns : run->point_ns);
+	finish_timeline(run, end_ns);
 	report_progress(run, clock_now_ns());
 }
 

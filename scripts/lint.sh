@@ -43,9 +43,8 @@ run_cppcheck() {
 run_clang_tidy() {
   local checks='-*' check
   for check in infinite-loop macro-repeated-side-effects suspicious-memset-usage suspicious-semicolon \
-    too-small-loop-variable integer-division \
-    misplaced-pointer-arithmetic-in-alloc signal-handler terminating-continue undefined-memory-manipulation \
-    unused-return-value suspicious-enum-usage suspicious-memory-comparison; do
+    too-small-loop-variable misplaced-pointer-arithmetic-in-alloc signal-handler terminating-continue \
+    undefined-memory-manipulation unused-return-value suspicious-enum-usage suspicious-memory-comparison; do
     checks+=",bugprone-$check"
   done
   files 'engine/*.c' 'components/*.c' 'harness/*.c' | grep -vE '_(test|fuzz)\.c$' |
