@@ -306,12 +306,12 @@ static void give_way(struct world *world)
 	}
 	CHECK_OK(task_spawn(task_shard(world->self), &type, &watcher, TASK_FOREGROUND, &join));
 	struct compaction job = make_job(&s, UINT64_MAX);
+	/* Each row takes longer to make than the slice is; the input's end checks how many came at once. */
+	CONTAINER_OF(job.input, struct row_iterator, base)->turns = &watcher.turns;
 	CHECK_OK(compaction_run(world->self, &job));
 	watcher.stop = true;
 	join_wait(world->self, &join);
 	CHECK(job.output_count == 1);
-	/* 18 MB in slices of at most some 100 us. */
-	CHECK(watcher.turns > 60);
 	compaction_discard_outputs(world->self, &job);
 	CHECK(count_files(world) == 0);
 }

@@ -90,6 +90,8 @@ struct row_iterator {
 	size_t at;
 	size_t fail_at; /* an error instead of this row; SIZE_MAX: none */
 	bool *destroyed;
+	const unsigned *turns; /* of somebody else on the shard; NULL: nobody counts */
+	unsigned turns_before, rows_in_a_row, rows_in_a_row_max;
 	uint8_t value[1 << 16];
 };
 
@@ -101,6 +103,13 @@ static inline struct status row_iterator_publish(struct row_iterator *iterator)
 	if (iterator->at == iterator->count)
 		return status_ok();
 	const struct row *row = &iterator->rows[iterator->at];
+	if (iterator->turns != NULL) {
+		iterator->rows_in_a_row =
+			*iterator->turns == iterator->turns_before ? iterator->rows_in_a_row + 1 : 0;
+		iterator->turns_before = *iterator->turns;
+		if (iterator->rows_in_a_row > iterator->rows_in_a_row_max)
+			iterator->rows_in_a_row_max = iterator->rows_in_a_row;
+	}
 	row_value(row, iterator->value);
 	iterator->base.entry = (struct entry) { .key = row_key(row),
 						.value = slice_make(iterator->value, row->value_size),
@@ -136,6 +145,8 @@ static inline void row_iterator_destroy(struct iterator *base)
 	struct row_iterator *iterator = CONTAINER_OF(base, struct row_iterator, base);
 	if (iterator->destroyed != NULL)
 		*iterator->destroyed = true;
+	if (iterator->turns != NULL)
+		CHECK(iterator->rows_in_a_row_max <= 4);
 	free(iterator);
 }
 

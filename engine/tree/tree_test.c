@@ -409,6 +409,30 @@ static void test_cursors_see_their_snapshot(void **state)
 	in_world(run_cursor, 703);
 }
 
+/* Flushes and merges that end at the same time: their edits of the manifest come one after the other, with
+ * numbers that never go back. */
+static void run_side_by_side(struct world *world)
+{
+	world->options.durability = WAL_MEMORY;
+	world->options.merges_max = 4;
+	open_tree(world);
+	write_some(world, 8000);
+	settle(world);
+	CHECK(tree_in(world)->counters.background_errors == 0);
+	CHECK(tree_in(world)->counters.merges > 5);
+	check_newest(world);
+	close_tree(world);
+	open_tree(world);
+	check_newest(world);
+	close_tree(world);
+}
+
+static void test_flushes_and_merges_side_by_side(void **state)
+{
+	(void)state;
+	in_world(run_side_by_side, 711);
+}
+
 /* --- failures --- */
 
 /* The directory is gone for a while: flushes fail and are tried again, and nothing is lost. */
@@ -704,6 +728,7 @@ int main(void)
 		cmocka_unit_test(test_files_are_the_live_tables),
 		cmocka_unit_test(test_pins_hold_files),
 		cmocka_unit_test(test_cursors_see_their_snapshot),
+		cmocka_unit_test(test_flushes_and_merges_side_by_side),
 		cmocka_unit_test(test_flush_is_tried_again),
 		cmocka_unit_test(test_no_memory_in_the_background),
 		cmocka_unit_test(test_no_memory_at_open),
