@@ -230,6 +230,7 @@ static void run_phases(struct cell_state *state)
 		.progress = send_progress,
 		.progress_context = state,
 		.stop = &stop_asked,
+		.data_path = state->job->database,
 	};
 	for (size_t i = 0; i < workload->phase_count && stop_asked == 0; i++) {
 		if (!run_phase(state, i))

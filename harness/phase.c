@@ -86,7 +86,6 @@ static const struct driver_counter *find_counter(const struct counter_set *set, 
 	return NULL;
 }
 
-/* A driver marks a gauge by '@' before its name: what it is at the end counts, not by how much it changed. */
 static void subtract_counters(struct measurement *run, const struct counter_set *end)
 {
 	struct phase_result *result = run->result;
@@ -95,10 +94,8 @@ static void subtract_counters(struct measurement *run, const struct counter_set 
 		const struct driver_counter *later = &end->counters[i];
 		struct driver_counter *counter = &result->counters[i];
 		*counter = *later;
-		if (later->name[0] == '@') {
-			memmove(counter->name, counter->name + 1, sizeof(counter->name) - 1);
+		if (later->is_gauge)
 			continue;
-		}
 		const struct driver_counter *earlier = find_counter(&run->counters_begin, later->name, i);
 		if (earlier != NULL && earlier->value <= later->value)
 			counter->value = later->value - earlier->value;

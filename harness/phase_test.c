@@ -183,7 +183,8 @@ static size_t toy_counters(struct driver *driver, struct driver_counter *counter
 	pthread_mutex_lock(&toy->lock);
 	strcpy(counters[0].name, "toy.writes");
 	counters[0].value = toy->writes;
-	strcpy(counters[1].name, "@toy.rows");
+	strcpy(counters[1].name, "toy.rows");
+	counters[1].is_gauge = true;
 	counters[1].value = toy->count;
 	strcpy(counters[2].name, "io.writes");
 	counters[2].value = toy->writes;

@@ -332,7 +332,6 @@ static struct status wait_idle(struct driver *driver)
 	return status_of(cascade_wait_idle(database_of(driver)));
 }
 
-/* A gauge is marked by '@' before its name (phase.c). */
 static size_t counters(struct driver *driver, struct driver_counter *out, size_t capacity)
 {
 	cascade_stat *stats;
@@ -341,8 +340,8 @@ static size_t counters(struct driver *driver, struct driver_counter *out, size_t
 		return 0;
 	size_t used = count < capacity ? count : capacity;
 	for (size_t i = 0; i < used; i++) {
-		(void)snprintf(out[i].name, sizeof(out[i].name), "%s%s", stats[i].is_gauge ? "@" : "",
-			       stats[i].name);
+		(void)snprintf(out[i].name, sizeof(out[i].name), "%s", stats[i].name);
+		out[i].is_gauge = stats[i].is_gauge;
 		out[i].value = stats[i].value;
 	}
 	cascade_stats_free(stats);

@@ -51,6 +51,7 @@ typedef void driver_client_body(struct driver *driver, struct driver_client *cli
 struct driver_counter {
 	char name[64];
 	uint64_t value;
+	bool is_gauge; /* the record gets what it is at a phase's end, not by how much it grew */
 };
 
 struct driver_ops {
@@ -100,7 +101,7 @@ struct driver_ops {
 	/* Returns when no background work is due any more (flush, merge). */
 	MUST_CHECK struct status (*wait_idle)(struct driver *driver);
 
-	/* At most `capacity` counters; returns how many. */
+	/* At most `capacity` counters, into zeroed structs; returns how many. */
 	size_t (*counters)(struct driver *driver, struct driver_counter *counters, size_t capacity);
 
 	/* One line that says what the environment refused, or "". */
