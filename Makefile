@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup release run test test-long bench format lint arrows install clean
+.PHONY: help setup release run test test-long bench reproduce format lint arrows install clean
 .DEFAULT_GOAL := help
 
 RELEASE   := build/release
@@ -23,6 +23,7 @@ help:
 	@echo 'make test-long  the same with every compiler in every kind of build, and longer tests'
 	@echo 'make bench      every workload file, one after the other'
 	@echo '                  WORKLOADS="FILE..." only those, ARGS as for run'
+	@echo 'make reproduce  the reference runs that README.md quotes, into results/reference/'
 	@echo 'make lint       tidy, arrows, formatter and static analysers'
 	@echo 'make arrows     which layer includes what: holds the arrows of docs/architecture.md'
 	@echo 'make format     run clang-format-14 over all C files'
@@ -49,6 +50,10 @@ test-long: setup
 bench: setup
 	@$(BUILD) cascade
 	@$(RELEASE)/cascade run $(WORKLOADS) $(ARGS)
+
+reproduce: setup
+	@$(BUILD) cascade
+	@scripts/reference-run.sh
 
 format: setup
 	@git ls-files --cached --others --exclude-standard '*.c' '*.h' | xargs clang-format-14 -i

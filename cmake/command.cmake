@@ -23,6 +23,11 @@ if(CASCADE_COMMAND)
     add_library(harness STATIC ${sources})
     target_include_directories(harness PUBLIC ${CMAKE_SOURCE_DIR}/engine ${CMAKE_SOURCE_DIR})
     target_link_libraries(harness PUBLIC layer_database PkgConfig::CYAML PkgConfig::YAML ${peers} m)
+    # A record says how its binary was built.
+    string(TOUPPER "CMAKE_C_FLAGS_${CMAKE_BUILD_TYPE}" kind_flags)
+    string(STRIP "${CMAKE_C_FLAGS} ${${kind_flags}}" flags)
+    set_source_files_properties(${CMAKE_SOURCE_DIR}/harness/build_info.c PROPERTIES
+                                COMPILE_DEFINITIONS "CASCADE_BUILD_FLAGS=\"${flags}\"")
     foreach(test ${tests})
       cascade_test(${test} harness)
     endforeach()
