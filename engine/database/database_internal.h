@@ -43,6 +43,7 @@ struct database_shard {
 	uint64_t pins_max; /* further ones are copied */
 	uint64_t calls;	   /* under way here; close waits for them */
 	struct wait_list no_calls;
+	bool closing;	      /* no call begins any more */
 	struct status status; /* of open or close */
 };
 
@@ -84,10 +85,14 @@ static inline uint32_t database_route(const cascade *db, uint64_t hash)
  * task is there already, as a WAIT call from a task elsewhere, and as a request from any other thread. */
 void database_call(cascade *db, uint32_t shard, task_function *function, void *argument);
 
-/* Around everything that uses the store for a caller. On the shard. */
-static inline void database_enter(struct database_shard *shard)
+/* Around everything that uses the store for a caller. On the shard. False, and nothing to leave, once the
+ * database is being closed: the caller hears STATUS_CLOSED. */
+static inline bool database_enter(struct database_shard *shard)
 {
+	if (shard->closing)
+		return false;
 	shard->calls++;
+	return true;
 }
 
 static inline void database_leave(struct database_shard *shard)

@@ -508,16 +508,26 @@ static void test_close_with_tasks(void **state)
 
 struct late {
 	cascade *db;
-	_Atomic bool begun;
 	cascade_status status;
 };
 
 static void *verify_slowly(void *argument)
 {
 	struct late *late = argument;
-	late->begun = true;
 	late->status = cascade_verify(late->db);
 	return NULL;
+}
+
+static uint64_t device_reads(cascade *db)
+{
+	cascade_stat *stats;
+	size_t count;
+	uint64_t reads = 0;
+	CHECK_OK(cascade_stats(db, &stats, &count));
+	for (size_t i = 0; i < count; i++)
+		reads += strcmp(stats[i].name, "io.reads") == 0 ? stats[i].value : 0;
+	cascade_stats_free(stats);
+	return reads;
 }
 
 /* Calls under way end before the database goes. */
@@ -536,12 +546,14 @@ static void test_close_waits_for_calls(void **state)
 	}
 	for (unsigned i = 0; i < 20; i++) {
 		pthread_t thread;
-		late.begun = false;
+		CHECK_OK(cascade_wait_idle(late.db)); /* so that nobody else reads */
+		uint64_t before = device_reads(late.db);
 		CHECK(pthread_create(&thread, NULL, verify_slowly, &late) == 0);
-		while (!late.begun)
-			sched_yield();
-		/* Long enough for the request to arrive, too short for all tables to be read. */
-		cascade_sleep(late.db, 100000 + 30000 * i);
+		/* Until the call has arrived, which its first reads show; a call that comes later than the
+		 * close is the caller's mistake. */
+		while (device_reads(late.db) == before)
+			cascade_sleep(late.db, 10000);
+		cascade_sleep(late.db, 30000 * i);
 		CHECK_OK(cascade_close(late.db));
 		CHECK(pthread_join(thread, NULL) == 0);
 		CHECK_OK(late.status);

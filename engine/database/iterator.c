@@ -163,7 +163,9 @@ MAY_SUSPEND static struct status fetch_rows(struct task *self, struct fetch *fet
 static void run_fetch(struct task *self, void *argument)
 {
 	struct fetch *fetch = argument;
-	database_enter(fetch->cursor->shard);
+	fetch->status = status_make(STATUS_CLOSED);
+	if (!database_enter(fetch->cursor->shard))
+		return;
 	fetch->status = fetch_rows(self, fetch);
 	database_leave(fetch->cursor->shard);
 }

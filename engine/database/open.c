@@ -211,6 +211,7 @@ static void run_close(struct task *self, void *argument)
 {
 	struct database_shard *shard = argument;
 	shard->status = status_ok();
+	shard->closing = true;
 	while (shard->calls > 0)
 		wait_list_wait(self, &shard->no_calls);
 	if (shard->store != NULL)

@@ -20,7 +20,9 @@ static void run_write(struct task *self, void *argument)
 {
 	struct write_call *call = argument;
 	struct store *store = call->shard->store;
-	database_enter(call->shard);
+	call->status = status_make(STATUS_CLOSED);
+	if (!database_enter(call->shard))
+		return;
 	call->status =
 		store->ops->write(self, store, call->pieces, call->count, call->user_bytes, call->durability);
 	database_leave(call->shard);
@@ -369,7 +371,9 @@ MAY_SUSPEND static void get_pinned(struct task *self, struct get_call *call, str
 static void run_get(struct task *self, void *argument)
 {
 	struct get_call *call = argument;
-	database_enter(call->shard);
+	call->status = status_make(STATUS_CLOSED);
+	if (!database_enter(call->shard))
+		return;
 	struct value_pin *pin = pin_take(call->shard);
 	if (pin != NULL)
 		get_pinned(self, call, pin);

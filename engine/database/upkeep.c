@@ -16,7 +16,9 @@ struct upkeep_call {
 static void run_upkeep(struct task *self, void *argument)
 {
 	struct upkeep_call *call = argument;
-	database_enter(call->shard);
+	call->status = status_make(STATUS_CLOSED);
+	if (!database_enter(call->shard))
+		return;
 	call->status = call->function(self, call->shard->store);
 	database_leave(call->shard);
 }
@@ -78,6 +80,9 @@ static void run_stats(struct task *self, void *argument)
 {
 	(void)self;
 	struct stats_call *call = argument;
+	call->count = 0;
+	if (call->shard->closing)
+		return;
 	call->count = call->shard->store->ops->stats(call->shard->store, call->stats);
 }
 
