@@ -166,7 +166,10 @@ static void make_result(struct phase_result *result)
 		.top10pct_share = NAN,
 		.timeline = sample.timeline,
 		.timeline_count = 2,
-		.counters = { { "wal.bytes", 7 }, { "wal", 8 }, { "level.0.tables", 9 }, { "reads", 1 } },
+		.counters = { { .name = "wal.bytes", .value = 7 },
+			      { .name = "wal", .value = 8 },
+			      { .name = "level.0.tables", .value = 9 },
+			      { .name = "reads", .value = 1 } },
 		.counter_count = 4,
 	};
 	sample.timeline[0] = (struct timeline_point) {

@@ -42,7 +42,7 @@ static inline bool batch_decode(struct slice *rest, struct entry *entry)
 	const uint8_t *end = at + rest->size;
 	if (at == end || (*at != ENTRY_PUT && *at != ENTRY_DELETE))
 		return false;
-	entry->kind = (enum entry_kind)*at++;
+	entry->kind = (enum entry_kind) * at++;
 	uint64_t key_size;
 	uint64_t value_size;
 	at = varint_load(at, end, &key_size);

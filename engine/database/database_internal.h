@@ -49,7 +49,8 @@ struct database_shard {
 
 struct cascade {
 	struct runtime *runtime;
-	struct io *io; /* the opener's own, for the root file and the lock */
+	const struct store_ops *store_ops; /* what the shards' stores are */
+	struct io *io;			   /* the opener's own, for the root file and the lock */
 	int lock;
 	char *path;
 	uint64_t id[2];
@@ -57,7 +58,8 @@ struct cascade {
 	struct resolved_options options;
 	struct database_shard *shards;
 	struct snapshot_table snapshots;
-	_Atomic uint64_t handles; /* iterators and snapshots that live */
+	_Atomic uint64_t visitors; /* calls that touch this struct after a shard has answered them */
+	_Atomic uint64_t handles;  /* iterators and snapshots that live */
 	char notice[NOTICE_BYTES];
 };
 

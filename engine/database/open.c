@@ -204,7 +204,7 @@ static struct status make_shard_directories(cascade *db, bool create)
 static void run_open(struct task *self, void *argument)
 {
 	struct database_shard *shard = argument;
-	shard->status = tree_store.open(self, &shard->options, &shard->store, &shard->report);
+	shard->status = shard->db->store_ops->open(self, &shard->options, &shard->store, &shard->report);
 }
 
 static void run_close(struct task *self, void *argument)
@@ -316,6 +316,8 @@ static struct status database_free(cascade *db)
 	struct status status = status_ok();
 	if (db->runtime != NULL) {
 		status = on_all_shards(db, run_close);
+		while (atomic_load(&db->visitors) > 0)
+			clock_sleep_ns(SUBMIT_AGAIN_NS);
 		runtime_destroy(db->runtime);
 	}
 	for (uint32_t i = 0; db->shards != NULL && i < db->shard_count; i++)
@@ -341,6 +343,7 @@ cascade_status cascade_open(const char *path, const cascade_options *options, ca
 		return database_report(status_make(STATUS_NO_MEMORY));
 	memset(db, 0, sizeof(*db));
 	db->lock = -1;
+	db->store_ops = &tree_store;
 	snapshots_init(&db->snapshots, 0);
 	db->path = memory_copy_string(path);
 	struct status status = status_make(STATUS_NO_MEMORY);

@@ -24,11 +24,9 @@ static void run_upkeep(struct task *self, void *argument)
 }
 
 /* On all shards, side by side where the caller is no task; the first error counts. */
-static struct status upkeep_all(cascade *db,
-				MAY_SUSPEND struct status (*function)(struct task *, struct store *))
+static struct status upkeep_each(cascade *db,
+				 MAY_SUSPEND struct status (*function)(struct task *, struct store *))
 {
-	if (db == NULL)
-		return status_error(STATUS_INVALID, "db must be given");
 	struct upkeep_call *calls = memory_allocate_zeroed(db->shard_count, sizeof(*calls));
 	if (calls == NULL)
 		return status_make(STATUS_NO_MEMORY);
@@ -53,19 +51,30 @@ static struct status upkeep_all(cascade *db,
 	return status;
 }
 
+static struct status upkeep_all(cascade *db,
+				MAY_SUSPEND struct status (*function)(struct task *, struct store *))
+{
+	if (db == NULL)
+		return status_error(STATUS_INVALID, "db must be given");
+	atomic_fetch_add(&db->visitors, 1);
+	struct status status = upkeep_each(db, function);
+	atomic_fetch_sub(&db->visitors, 1);
+	return status;
+}
+
 cascade_status cascade_flush(cascade *db)
 {
-	return database_report(upkeep_all(db, db != NULL ? db->shards[0].store->ops->flush : NULL));
+	return database_report(upkeep_all(db, db != NULL ? db->store_ops->flush : NULL));
 }
 
 cascade_status cascade_wait_idle(cascade *db)
 {
-	return database_report(upkeep_all(db, db != NULL ? db->shards[0].store->ops->wait_idle : NULL));
+	return database_report(upkeep_all(db, db != NULL ? db->store_ops->wait_idle : NULL));
 }
 
 cascade_status cascade_verify(cascade *db)
 {
-	return database_report(upkeep_all(db, db != NULL ? db->shards[0].store->ops->verify : NULL));
+	return database_report(upkeep_all(db, db != NULL ? db->store_ops->verify : NULL));
 }
 
 /* --- stats --- */
@@ -112,8 +121,6 @@ enum { DATABASE_STATS = 6 };
 
 static struct status collect_stats(cascade *db, cascade_stat **result, size_t *count)
 {
-	if (db == NULL || result == NULL || count == NULL)
-		return status_error(STATUS_INVALID, "db, stats and count must be given");
 	struct stats_call *call = memory_allocate(sizeof(*call));
 	cascade_stat *stats = memory_allocate_zeroed(STORE_STATS_MAX + DATABASE_STATS, sizeof(cascade_stat));
 	if (call == NULL || stats == NULL) {
@@ -140,7 +147,12 @@ static struct status collect_stats(cascade *db, cascade_stat **result, size_t *c
 
 cascade_status cascade_stats(cascade *db, cascade_stat **stats, size_t *count)
 {
-	return database_report(collect_stats(db, stats, count));
+	if (db == NULL || stats == NULL || count == NULL)
+		return database_report(status_error(STATUS_INVALID, "db, stats and count must be given"));
+	atomic_fetch_add(&db->visitors, 1);
+	struct status status = collect_stats(db, stats, count);
+	atomic_fetch_sub(&db->visitors, 1);
+	return database_report(status);
 }
 
 void cascade_stats_free(cascade_stat *stats)
