@@ -110,7 +110,7 @@ static inline void faults_arm(struct task *self, enum fault_kind kind, enum stat
 		faults.outer = *io->backend;
 		faults.outer.submit = fault_submit;
 		faults.outer.poll = fault_poll;
-		io->backend = &faults.outer;
+		__atomic_store_n(&io->backend, &faults.outer, __ATOMIC_RELAXED);
 	}
 	faults.kind = kind;
 	faults.code = code;
@@ -125,7 +125,7 @@ static inline void faults_disarm(struct task *self)
 	struct io *io = shard_io(task_shard(self));
 	faults.kind = FAULT_NONE;
 	if (io->backend == &faults.outer)
-		io->backend = faults.inner;
+		__atomic_store_n(&io->backend, faults.inner, __ATOMIC_RELAXED);
 }
 
 #endif

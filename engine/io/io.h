@@ -160,7 +160,8 @@ static inline unsigned io_poll(struct io *io, uint64_t wait_ns)
 /* Ends a waiting io_poll, or makes the next one return at once. Any thread; async-signal-safe. */
 static inline void io_wake(struct io *io)
 {
-	io->backend->wake(io);
+	/* The one look at an instance from outside its thread, where a wrapper may just take its place. */
+	__atomic_load_n(&io->backend, __ATOMIC_RELAXED)->wake(io);
 }
 
 /*
