@@ -156,10 +156,10 @@ typedef struct cascade cascade;
 CASCADE_API cascade_status cascade_open(const char *path, const cascade_options *options, cascade **db);
 
 /*
- * Waits for calls under way, writes what memory holds so that the next open replays nothing, and frees
- * everything. Iterators, snapshots and pinned values must have been released: CASCADE_BUSY otherwise, and
- * the database stays open. With any other status the database is closed all the same; what failed is
- * recovered from the log at the next open.
+ * Waits for calls under way (one that comes later is the caller's mistake, and gets CASCADE_CLOSED at best),
+ * writes what memory holds so that the next open replays nothing, and frees everything. Iterators, snapshots
+ * and pinned values must have been released: CASCADE_BUSY otherwise, and the database stays open. With any
+ * other status the database is closed all the same; what failed is recovered from the log at the next open.
  */
 CASCADE_API cascade_status cascade_close(cascade *db);
 
@@ -175,6 +175,7 @@ typedef enum cascade_durability {
 	CASCADE_DURABILITY_POWER = 3	/* ... and the loss of power */
 } cascade_durability;
 
+/* A database opened with durability "memory" keeps no log: a write that asks it for more is UNSUPPORTED. */
 typedef struct cascade_write_options {
 	cascade_durability durability;
 } cascade_write_options;
@@ -207,7 +208,10 @@ CASCADE_API cascade_status cascade_write(cascade *db, const cascade_batch *batch
 
 /* --- reading --- */
 
-/* A pinned value: `data` and `size` are the caller's to read until it is released. */
+/*
+ * A pinned value: `data` and `size` are the caller's to read until it is released. For a task of the key's
+ * shard it lies in the engine's own memory, unless the task holds very many; for all others it is a copy.
+ */
 typedef struct cascade_value {
 	const void *data;
 	size_t size;
@@ -287,7 +291,9 @@ typedef struct cascade_future cascade_future;
 CASCADE_API cascade_status cascade_run_async(cascade *db, uint32_t shard, cascade_task_function *function,
 					     void *argument, cascade_future **future);
 
-/* Waits until it is done and frees it; the status of the operation. */
+/* Waits until it is done and frees it; the status of the operation. What a task started is waited for by
+ * tasks of the same shard (CASCADE_INVALID elsewhere, and the future stays); what a thread started, by
+ * anybody. */
 CASCADE_API cascade_status cascade_future_wait(cascade_future *future);
 CASCADE_API bool cascade_future_done(const cascade_future *future);
 
