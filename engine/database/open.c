@@ -14,6 +14,8 @@ enum {
 	RING_FACTOR = 2, /* the log's ring holds this many times the memtables */
 	PINS_SHARE = 8,	 /* tasks may pin as many values as an eighth of the pool's frames */
 	SUBMIT_AGAIN_NS = 100 * 1000,
+	LOCK_AGAIN_NS = 5 * 1000 * 1000,
+	LOCK_TRIES = 400, /* two seconds */
 };
 
 /* --- a directory that holds no finished database --- */
@@ -204,6 +206,7 @@ static struct status make_shard_directories(cascade *db, bool create)
 static void run_open(struct task *self, void *argument)
 {
 	struct database_shard *shard = argument;
+	io_hold(shard_io(task_shard(self)), shard->db->lock);
 	shard->status = shard->db->store_ops->open(self, &shard->options, &shard->store, &shard->report);
 }
 
@@ -277,7 +280,12 @@ static struct status lock_directory(cascade *db)
 	char *path = root_join(db->path, "LOCK");
 	if (path == NULL)
 		return status_make(STATUS_NO_MEMORY);
+	/* A process that was killed leaves the lock behind until the kernel has ended its requests. */
 	struct status status = io_lock(db->io, path, &db->lock);
+	for (unsigned tries = 0; status_is(status, STATUS_LOCKED) && tries < LOCK_TRIES; tries++) {
+		clock_sleep_ns(LOCK_AGAIN_NS);
+		status = io_lock(db->io, path, &db->lock);
+	}
 	memory_free(path);
 	return status;
 }

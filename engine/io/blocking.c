@@ -76,5 +76,8 @@ void blocking_unlock(struct io *io, int lock)
 {
 	(void)io;
 	ASSERT(lock >= 0);
+	/* Not by closing alone: a ring that holds the lock may live a little longer than its instance. */
+	struct flock range = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+	(void)fcntl(lock, F_OFD_SETLK, &range);
 	(void)close(lock);
 }

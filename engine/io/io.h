@@ -116,6 +116,7 @@ struct io_backend {
 					 void (*each)(void *context, const char *name), void *context);
 	MUST_CHECK struct status (*lock)(struct io *io, const char *path, int *lock);
 	void (*unlock)(struct io *io, int lock);
+	void (*hold)(struct io *io, int lock); /* may be NULL: requests end with the process */
 	MUST_CHECK struct status (*register_memory)(struct io *io, void *base, size_t size);
 };
 
@@ -184,6 +185,18 @@ MUST_CHECK static inline struct status io_lock(struct io *io, const char *path, 
 	return io->backend->lock(io, path, lock);
 }
 
+/*
+ * Ties a lock to the requests of this instance: when the process is killed, the lock falls only after the
+ * last of them has ended. The kernel may carry out what a dead process had under way, and whoever takes the
+ * lock next must not read what such a write is about to change. Ends with io_unlock or io_destroy.
+ */
+static inline void io_hold(struct io *io, int lock)
+{
+	if (io->backend->hold != NULL)
+		io->backend->hold(io, lock);
+}
+
+/* Before it, nothing may be under way in any instance that holds the lock. */
 static inline void io_unlock(struct io *io, int lock)
 {
 	io->backend->unlock(io, lock);

@@ -443,6 +443,7 @@ static void one_holder_of_a_lock(void **state)
 	expect_text(status, "/lock");
 	struct io *other = create(&(struct io_options) { .depth = 1 });
 	assert_status(io_lock(other, in_root("lock"), &second), STATUS_LOCKED);
+	io_hold(other, first);
 	io_unlock(io, first);
 	assert_ok(io_lock(other, in_root("lock"), &second));
 	assert_status(io_lock(io, in_root("lock"), &first), STATUS_LOCKED);
@@ -924,6 +925,30 @@ static void another_process_holds_no_lock(void **state)
 	assert_ok(run_path(IO_UNLINK, in_root("lock")));
 }
 
+/* What happens when a process is killed: its descriptors close, its ring goes when its requests have ended.
+ */
+static void a_held_lock_outlives_its_descriptor(void **state)
+{
+	(void)state;
+	if (backend->hold == NULL)
+		return;
+	int lock;
+	int second = -1;
+	struct io *other = create(&(struct io_options) { .depth = 1 });
+	assert_ok(io_lock(io, in_root("lock"), &lock));
+	io_hold(other, lock);
+	assert_int_equal(close(lock), 0);
+	assert_status(io_lock(io, in_root("lock"), &second), STATUS_LOCKED);
+	io_destroy(other);
+	uint64_t start = clock_now_ns();
+	while (status_is(io_lock(io, in_root("lock"), &second), STATUS_LOCKED)) {
+		assert_true(clock_now_ns() - start < PATIENCE);
+		clock_sleep_ns(MILLISECOND);
+	}
+	io_unlock(io, second);
+	assert_ok(run_path(IO_UNLINK, in_root("lock")));
+}
+
 /* --- choosing a backend --- */
 
 static void unknown_names_are_not_found(void **state)
@@ -1018,6 +1043,7 @@ static int run_over_a_kernel(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(another_process_holds_no_lock), /* forks: before any thread was started */
+		CASE(a_held_lock_outlives_its_descriptor),
 		CASE(nothing_leaks),
 		CASE(a_refused_direct_open_falls_back),
 		CASE(full_and_failing_devices),

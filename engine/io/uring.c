@@ -378,6 +378,20 @@ static struct status register_region(struct uring *uring, void *base, size_t siz
 	return status_ok();
 }
 
+/*
+ * The ring's own reference on the descriptor goes when the ring does, and the kernel keeps a dead process's
+ * ring until its last request has ended. Without a file table the lock falls with the process.
+ */
+static void uring_hold(struct io *io, int lock)
+{
+	struct uring *uring = uring_of(io);
+	if (uring->free_slot_count == 0)
+		return;
+	int slot = uring->free_slots[uring->free_slot_count - 1];
+	if (io_uring_register_files_update(&uring->ring, (unsigned)slot, &lock, 1) == 1)
+		uring->free_slot_count--;
+}
+
 static struct status uring_register_memory(struct io *io, void *base, size_t size)
 {
 	struct uring *uring = uring_of(io);
@@ -530,4 +544,5 @@ const struct io_backend io_backend_uring = {
 	.lock = blocking_lock,
 	.unlock = blocking_unlock,
 	.register_memory = uring_register_memory,
+	.hold = uring_hold,
 };
