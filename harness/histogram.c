@@ -51,13 +51,14 @@ uint64_t histogram_slot_highest(uint32_t slot)
 
 void histogram_merge(struct histogram *into, const struct histogram *from)
 {
+	/* A difference taken while the recorder was between two stores may hold a sum and no count. */
+	into->sum_ns += from->sum_ns;
 	if (from->count == 0)
 		return;
 	uint32_t last = histogram_slot(from->max_ns);
 	for (uint32_t slot = histogram_slot(from->min_ns); slot <= last; slot++)
 		into->counts[slot] += from->counts[slot];
 	into->count += from->count;
-	into->sum_ns += from->sum_ns;
 	if (from->min_ns < into->min_ns)
 		into->min_ns = from->min_ns;
 	if (from->max_ns > into->max_ns)

@@ -157,6 +157,18 @@ static void differences_add_up_while_recording(void **state)
 	histogram_free(sum);
 }
 
+static void a_sum_without_a_count_is_not_lost(void **state)
+{
+	(void)state;
+	struct histogram *sum = histogram_create(), *part = histogram_create();
+	part->sum_ns = 700;
+	histogram_merge(sum, part);
+	assert_int_equal(sum->sum_ns, 700);
+	assert_int_equal(sum->count, 0);
+	histogram_free(sum);
+	histogram_free(part);
+}
+
 /* What HdrHistogram_c 0.11 prints for these values (lowest 1, 2 digits, 5 ticks, scale 1), by hand. */
 static void the_text_form_is_the_classic_one(void **state)
 {
@@ -240,6 +252,7 @@ int main(void)
 		cmocka_unit_test(extremes_and_emptiness),
 		cmocka_unit_test(merging_equals_recording_into_one),
 		cmocka_unit_test(differences_add_up_while_recording),
+		cmocka_unit_test(a_sum_without_a_count_is_not_lost),
 		cmocka_unit_test(the_text_form_is_the_classic_one),
 		cmocka_unit_test(the_text_form_reads_back),
 	};
