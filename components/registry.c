@@ -17,10 +17,15 @@
  * The one list of variants: a row here and a file beside it make a variant. The first row of a kind is its
  * default. A row names the ops struct that the variant's file defines.
  */
-#define MEMTABLE_VARIANTS(ROW)	 ROW(memtable_ops, memtable_btree)
-#define FILTER_VARIANTS(ROW)	 ROW(filter_ops, filter_cacheline)
-#define CACHE_VARIANTS(ROW)	 ROW(cache_ops, cache_clock)
-#define CODEC_VARIANTS(ROW)	 ROW(codec_ops, codec_lz4) ROW(codec_ops, codec_none)
+#define MEMTABLE_VARIANTS(ROW) ROW(memtable_ops, memtable_btree) ROW(memtable_ops, memtable_skiplist)
+
+#define FILTER_VARIANTS(ROW) \
+	ROW(filter_ops, filter_cacheline) ROW(filter_ops, filter_block) ROW(filter_ops, filter_none)
+
+#define CACHE_VARIANTS(ROW) ROW(cache_ops, cache_clock) ROW(cache_ops, cache_lru) ROW(cache_ops, cache_s3fifo)
+
+#define CODEC_VARIANTS(ROW) ROW(codec_ops, codec_lz4) ROW(codec_ops, codec_zstd) ROW(codec_ops, codec_none)
+
 #define COMPACTION_VARIANTS(ROW) ROW(policy_ops, policy_leveled)
 
 #define DECLARE(type, variant) extern const struct type variant;

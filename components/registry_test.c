@@ -89,6 +89,10 @@ static void test_format_ids(void **state)
 	const struct filter_ops *cacheline =
 		(const struct filter_ops *)component_find(COMPONENT_FILTER, "cacheline");
 	assert_int_equal(cacheline->format_id, 1);
+	const struct codec_ops *zstd = (const struct codec_ops *)component_find(COMPONENT_CODEC, "zstd");
+	assert_int_equal(zstd->format_id, 3);
+	const struct filter_ops *block = (const struct filter_ops *)component_find(COMPONENT_FILTER, "block");
+	assert_int_equal(block->format_id, 3);
 }
 
 static void test_find_and_nearest(void **state)

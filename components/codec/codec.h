@@ -24,7 +24,11 @@ struct codec_ops {
 	/* Stored with every block: unique, never reused, 1 .. 15. 0 means raw. */
 	uint8_t format_id;
 
-	/* Bytes of `context` that compress and decompress need; 0: none. Aligned to 64, zeroed. */
+	/*
+	 * Bytes of `context` that compress and decompress need; 0: none. Aligned to 64, zeroed before its
+	 * first use, never moved. It is good for these options only; with `options` NULL (of a codec that has
+	 * any) for decompress alone, whatever options compressed.
+	 */
 	size_t (*context_size)(const void *options);
 
 	/*

@@ -29,8 +29,7 @@ static const struct option lz4_options[] = {
 
 static size_t lz4_context_size(const void *options)
 {
-	(void)options;
-	return (size_t)LZ4_sizeofState();
+	return options == NULL ? 0 : (size_t)LZ4_sizeofState();
 }
 
 static size_t lz4_compress(const void *options, void *context, const uint8_t *from, size_t size, uint8_t *to,

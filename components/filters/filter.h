@@ -20,6 +20,8 @@
 
 enum filter_capabilities {
 	FILTER_PASSES_ALL = 1 << 0, /* `none`: takes no bytes, answers "maybe" always */
+	FILTER_PER_BLOCK = 1 << 1,  /* one for each data block of a table, asked once the index has named it;
+				     * else one for all keys of an index partition, asked before its index */
 };
 
 struct filter_ops {
@@ -34,7 +36,7 @@ struct filter_ops {
 	/*
 	 * Builds the filter of `count` hashes (duplicates allowed) into `out` of size(options, count) bytes;
 	 * returns the bytes used. `hashes` may be reordered. `scratch` is `scratch_size(count)` bytes.
-	 * 0 with count > 0: could not be built (the table then has no filter for that partition).
+	 * 0 with count > 0: could not be built (the table then has no filter for these keys).
 	 */
 	size_t (*build)(const void *options, uint64_t *hashes, size_t count, uint8_t *out, void *scratch);
 

@@ -149,6 +149,31 @@ static void test_absent(void **state)
 	each_filter(run_absent, test_seed(3));
 }
 
+/* The filter of one block has few keys, and those of partitions' ends may have any number. */
+static void run_few(const struct filter_ops *ops, const void *options, uint64_t seed)
+{
+	const size_t counts[] = { 1, 2, 3, 4, 6, 10, 31, 100 };
+	if ((ops->component.capabilities & FILTER_PER_BLOCK) == 0)
+		return;
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+		uint64_t passed = 0;
+		for (uint64_t filter = 0; filter < 2000; filter++) {
+			struct built built = build(ops, options, seed + filter, counts[i], 3);
+			for (uint64_t j = 0; j < 100; j++)
+				passed +=
+					ops->may_contain(built.filter, hash_of(seed + filter, counts[i] + j));
+			free(built.memory);
+		}
+		assert_true((double)passed / 200000 < 0.02);
+	}
+}
+
+static void test_few(void **state)
+{
+	(void)state;
+	each_filter(run_few, test_seed(7));
+}
+
 /* Measured against theory at each size; whoever takes bits_per_key is held to a Bloom filter's rate. */
 static void run_bits_per_key(const struct filter_ops *ops, const void *defaults, uint64_t seed)
 {
@@ -258,13 +283,41 @@ static void test_cacheline_format(void **state)
 	assert_int_equal(sum, 0xb5ad20f1309fc6b4ull);
 }
 
+/* So must these. */
+static void test_block_format(void **state)
+{
+	(void)state;
+	const struct filter_ops *ops = ops_of(component_find(COMPONENT_FILTER, "block"));
+	double options = 0;
+	component_default_options(&ops->component, &options);
+	uint64_t hashes[3] = { 0x0123456789abcdefull, 0xfedcba9876543210ull, 42 };
+	uint8_t bytes[8];
+	const uint8_t expected[5] = { 0x03, 0xca, 0xc8, 0x4f, 7 };
+	size_t size = ops->build(&options, hashes, 3, bytes, NULL);
+	assert_int_equal(size, 5);
+	assert_memory_equal(bytes, expected, 5);
+}
+
+/* `none` takes no bytes, so tables keep none. */
+static void test_none_is_empty(void **state)
+{
+	(void)state;
+	const struct filter_ops *ops = ops_of(component_find(COMPONENT_FILTER, "none"));
+	uint64_t hash = 1;
+	assert_true((ops->component.capabilities & FILTER_PASSES_ALL) != 0);
+	assert_int_equal(ops->size(NULL, 1000), 0);
+	assert_int_equal(ops->build(NULL, &hash, 1, NULL, NULL), 0);
+	assert_true(ops->may_contain(slice_make(NULL, 0), 2));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_members),		 cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_absent),		 cmocka_unit_test(test_bits_per_key),
 		cmocka_unit_test(test_garbage),		 cmocka_unit_test(test_cacheline_forms),
-		cmocka_unit_test(test_cacheline_format),
+		cmocka_unit_test(test_cacheline_format), cmocka_unit_test(test_few),
+		cmocka_unit_test(test_block_format),	 cmocka_unit_test(test_none_is_empty),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,11 +15,10 @@
  * INV-BTREE-3: nodes and records are never freed nor moved, and a record stays in exactly one leaf slot. An
  * iterator's place is right as long as the slot holds its record, else it is looked up anew.
  *
- * A record is one allocation: its first version's header, key, value. Later versions hang on it, newest
- * first, with a second link each that jumps further back (Myers 1983, "An applicative random-access stack"),
- * so that a reader with an old snapshot finds its version of a hot key in logarithmic time.
+ * Versions of a key hang on its record (record_internal.h).
  */
 #include "components/memtable/memtable.h"
+#include "components/memtable/record_internal.h"
 
 #include <string.h>
 
@@ -30,7 +29,6 @@
 enum {
 	SLOTS = 63, /* with the 8 bytes before the heads: whole cache lines, and 6 search steps */
 	HEIGHT_MAX = 16,
-	HEAD_BYTES = 8,
 	CACHE_LINE = 64,
 	/* Inserts one behind the other in a leaf before it is taken for a run of ascending keys. */
 	RUN_MIN = 6,
@@ -39,28 +37,6 @@ enum {
 };
 
 _Static_assert(SLOTS == 63, "node_lower_bound halves 64 places");
-
-/* The kind's byte of a tag; the sequence lies above it. */
-#define TAG_DROPPED 0x80u /* a record's first version that nobody needs any more */
-
-/* Any but the first version of a key. The value follows. */
-struct version {
-	struct version *older; /* NULL: the record's first version is next */
-	struct version *jump;  /* further back; itself for the first of the chain */
-	uint64_t tag;
-	uint32_t value_size;
-	uint32_t depth;
-	uint8_t value[];
-};
-
-/* A key and its first version; key, then value follow. */
-struct record {
-	struct version *newest; /* NULL: the first version is the only one */
-	uint64_t tag;
-	uint32_t value_size;
-	uint16_t key_size;
-	uint8_t bytes[];
-};
 
 /* The head of any node. In an inner node records[i] separates children[i] and children[i + 1]. */
 struct node {
@@ -111,39 +87,6 @@ struct path {
 };
 
 extern const struct memtable_ops memtable_btree;
-
-/* --- keys and heads --- */
-
-static inline struct slice record_key(const struct record *record)
-{
-	return slice_make(record->bytes, record->key_size);
-}
-
-static inline uint64_t load_big_endian(const uint8_t *from)
-{
-	uint64_t number;
-	memcpy(&number, from, HEAD_BYTES);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	number = __builtin_bswap64(number);
-#endif
-	return number;
-}
-
-/* slice_head without its copy of variable length, unless the key is shorter than a head. */
-static inline uint64_t key_head(struct slice key, size_t skip)
-{
-	if (__builtin_expect(skip + HEAD_BYTES <= key.size, 1))
-		return load_big_endian(key.data + skip);
-	if (key.size < HEAD_BYTES || skip >= key.size)
-		return slice_head(key, skip);
-	/* The key's last bytes: those before `skip` are shifted out, zeros come in behind. */
-	return load_big_endian(key.data + key.size - HEAD_BYTES) << (8 * (skip + HEAD_BYTES - key.size));
-}
-
-static inline int key_compare(struct slice key, const struct record *record)
-{
-	return slice_compare(key, record_key(record));
-}
 
 /* --- searching --- */
 
@@ -241,110 +184,13 @@ static struct node *leaf_find_path(const struct btree *tree, struct slice key, s
 	return node;
 }
 
-/* --- versions --- */
-
-static inline uint64_t tag_make(const struct entry *entry)
-{
-	return entry->sequence << 8 | (uint64_t)entry->kind;
-}
-
-static inline uint64_t tag_sequence(uint64_t tag)
-{
-	return tag >> 8;
-}
-
-static inline void entry_fill(struct entry *entry, const struct record *record, const struct version *version)
-{
-	uint64_t tag = version != NULL ? version->tag : record->tag;
-	entry->key = record_key(record);
-	entry->value = version != NULL ? slice_make(version->value, version->value_size)
-				       : slice_make(record->bytes + record->key_size, record->value_size);
-	entry->sequence = tag_sequence(tag);
-	entry->kind = (enum entry_kind)(tag & 0x7f);
-}
-
-/* The newest of a chain with sequence <= `sequence`, NULL if none of it is. */
-static struct version *version_find(struct version *version, uint64_t sequence)
-{
-	while (version != NULL && tag_sequence(version->tag) > sequence) {
-		struct version *jump = version->jump;
-		if (jump != version && tag_sequence(jump->tag) > sequence)
-			version = jump;
-		else
-			version = version->older;
-	}
-	return version;
-}
-
-/*
- * The record's newest version with sequence <= `sequence`: false if it has none; *version is NULL if it is
- * the first one.
- */
-static inline bool record_find(const struct record *record, uint64_t sequence, struct version **version)
-{
-	*version = version_find(record->newest, sequence);
-	if (*version != NULL)
-		return true;
-	return tag_sequence(record->tag) <= sequence && (record->tag & TAG_DROPPED) == 0;
-}
-
-/* Takes the versions behind the newest one that `oldest_needed` can see out of the order. */
-static void record_prune(struct btree *tree, struct record *record, uint64_t oldest_needed)
-{
-	struct version *keep = version_find(record->newest, oldest_needed);
-	if (keep == NULL)
-		return;
-	for (struct version *dropped = keep->older; dropped != NULL; dropped = dropped->older)
-		tree->count--;
-	keep->older = NULL;
-	if ((record->tag & TAG_DROPPED) == 0) {
-		record->tag |= TAG_DROPPED;
-		tree->count--;
-	}
-}
-
-static struct status record_add_version(struct btree *tree, struct record *record, const struct entry *entry,
-					uint64_t oldest_needed)
-{
-	struct version *newest = record->newest;
-	ASSERT(entry->sequence > tag_sequence(newest != NULL ? newest->tag : record->tag));
-	struct version *version = arena_allocate(tree->base.arena, sizeof(*version) + entry->value.size,
-						 _Alignof(struct version));
-	if (version == NULL)
-		return status_make(STATUS_NO_MEMORY);
-	version->tag = tag_make(entry);
-	version->value_size = (uint32_t)entry->value.size;
-	if (entry->value.size > 0)
-		memcpy(version->value, entry->value.data, entry->value.size);
-	version->older = newest;
-	version->jump = version;
-	version->depth = 0;
-	if (newest != NULL) {
-		const struct version *jump = newest->jump;
-		version->depth = newest->depth + 1;
-		version->jump =
-			newest->depth - jump->depth == jump->depth - jump->jump->depth ? jump->jump : newest;
-	}
-	record->newest = version;
-	tree->count++;
-	record_prune(tree, record, oldest_needed);
-	return status_ok();
-}
-
 static struct record *record_create(struct btree *tree, const struct entry *entry)
 {
-	size_t size = sizeof(struct record) + entry->key.size + entry->value.size;
-	struct record *record = arena_allocate(tree->base.arena, size, _Alignof(struct record));
+	struct record *record =
+		arena_allocate(tree->base.arena, record_bytes(entry), _Alignof(struct record));
 	if (record == NULL)
 		return NULL;
-	record->newest = NULL;
-	record->tag = tag_make(entry);
-	record->value_size = (uint32_t)entry->value.size;
-	record->key_size = (uint16_t)entry->key.size;
-	if (entry->key.size > 0)
-		memcpy(record->bytes, entry->key.data, entry->key.size);
-	if (entry->value.size > 0)
-		memcpy(record->bytes + entry->key.size, entry->value.data, entry->value.size);
+	record_fill(record, entry);
 	return record;
 }
 
@@ -638,7 +484,8 @@ static struct status btree_insert(struct memtable *memtable, const struct entry 
 	bool found;
 	unsigned index = node_search(leaf, entry->key, &found);
 	if (found)
-		return record_add_version(tree, leaf->records[index], entry, oldest_needed);
+		return record_add_version(leaf->records[index], tree->base.arena, entry, oldest_needed,
+					  &tree->count);
 	bool full = leaf->count == SLOTS;
 	if (full && !split_reserve(tree, &path))
 		return status_make(STATUS_NO_MEMORY);
@@ -755,12 +602,9 @@ static void btree_next(struct memtable_iterator *iterator)
 	const struct btree *tree = (const struct btree *)iterator->memtable;
 	struct record *record = cursor->record;
 	DASSERT(iterator->valid);
-	if (cursor->version != NULL) {
-		cursor->version = cursor->version->older;
-		if (cursor->version != NULL || (record->tag & TAG_DROPPED) == 0) {
-			entry_fill(&iterator->entry, record, cursor->version);
-			return;
-		}
+	if (record_older(record, &cursor->version)) {
+		entry_fill(&iterator->entry, record, cursor->version);
+		return;
 	}
 	struct node *leaf = cursor->leaf;
 	unsigned index = cursor->index;

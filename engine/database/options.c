@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "base/units.h"
+#include "components/codec/codec.h"
 #include "database/database_internal.h"
 #include "database/options_internal.h"
 
@@ -572,8 +573,10 @@ enum {
 
 uint64_t options_shard_overhead(const struct resolved_options *resolved)
 {
-	return 2 * GROUP_BYTES + BUILDER_BYTES +
-	       (uint64_t)resolved->merges_max * (BUILDER_BYTES + INPUTS_PER_MERGE * STREAM_BYTES);
+	const struct codec_ops *codec = (const void *)resolved->components[COMPONENT_CODEC];
+	uint64_t builder = BUILDER_BYTES + codec->context_size(resolved->component_options[COMPONENT_CODEC]);
+	return 2 * GROUP_BYTES + codec->context_size(NULL) + builder +
+	       (uint64_t)resolved->merges_max * (builder + INPUTS_PER_MERGE * STREAM_BYTES);
 }
 
 static uint64_t smaller(uint64_t a, uint64_t b)

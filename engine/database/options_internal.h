@@ -44,7 +44,7 @@ struct resolved_options {
 MUST_CHECK struct status options_resolve(const cascade_options *options, uint32_t stored_shards,
 					 struct resolved_options *resolved);
 
-/* Memory of one shard beside cache and memtables: group buffers, merge and flush buffers. */
+/* Memory of one shard beside cache and memtables: group buffers, merge and flush buffers, codec contexts. */
 uint64_t options_shard_overhead(const struct resolved_options *resolved);
 
 uint32_t options_default_shards(void);

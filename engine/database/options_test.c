@@ -395,6 +395,27 @@ static void assert_split(uint64_t memory, uint64_t memtable, uint64_t cache, uin
 	cascade_options_destroy(options);
 }
 
+/* What a codec needs is part of the bound: once for reading, and once for each table being written. */
+static void test_codec_contexts_count(void **state)
+{
+	(void)state;
+	uint64_t overhead[3];
+	const char *const levels[] = { NULL, "1", "22" };
+	for (unsigned i = 0; i < 3; i++) {
+		cascade_options *options = create();
+		struct resolved_options resolved;
+		set(options, "codec.kind", i == 0 ? "none" : "zstd");
+		if (i > 0)
+			set(options, "codec.level", levels[i]);
+		assert_ok(options_resolve(options, 0, &resolved));
+		overhead[i] = options_shard_overhead(&resolved);
+		cascade_options_destroy(options);
+	}
+	assert_true(overhead[1] > overhead[0]);
+	/* Level 22 takes some 2 MiB for each of a flush and two merges. */
+	assert_true(overhead[2] > overhead[1] + (3 << 20));
+}
+
 static void test_memory_is_split(void **state)
 {
 	(void)state;
@@ -475,6 +496,7 @@ int main(void)
 		cmocka_unit_test(test_not_in_this_version),
 		cmocka_unit_test(test_component_options),
 		cmocka_unit_test(test_option_of_another_variant),
+		cmocka_unit_test(test_codec_contexts_count),
 		cmocka_unit_test(test_memory_is_split),
 		cmocka_unit_test(test_too_little_memory),
 		cmocka_unit_test(test_no_memory_to_create),

@@ -337,9 +337,8 @@ static void finish_partition(void *argument)
 {
 	struct partition_job *job = argument;
 	struct table_builder *builder = job->builder;
-	job->status =
-		partition_writer_finish(&builder->partition, builder->hashes, builder->hashes_in_partition,
-					&job->done->bytes, &job->done->size);
+	job->status = partition_writer_finish(&builder->partition, builder->hashes, &job->done->bytes,
+					      &job->done->size);
 }
 
 /* Ends the current partition: its bytes wait for their place, the top index gets its last separator. */
@@ -379,7 +378,7 @@ static struct status index_block(struct table_builder *builder, struct slice sep
 	    partition_writer_size_with(&builder->partition, separator, builder->hash_count) >
 		    PARTITION_TARGET)
 		TRY(close_partition(builder));
-	TRY(partition_writer_add(&builder->partition, separator, place));
+	TRY(partition_writer_add(&builder->partition, separator, place, builder->hash_count));
 	builder->hashes_in_partition = builder->hash_count;
 	return status_ok();
 }

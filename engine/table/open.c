@@ -60,12 +60,14 @@ static struct status find_variants(struct table_reader *reader)
 	if (reader->footer.codec != 0) {
 		reader->codec = variant_find_codec(reader->footer.codec);
 		if (reader->codec == NULL)
-			return reader_damage(reader, offset, "the footer names an unknown codec");
+			return reader_error(reader, STATUS_FORMAT, offset,
+					    "the table's codec is not one that this build has");
 	}
 	if (reader->footer.filter != 0) {
 		reader->filter = variant_find_filter(reader->footer.filter);
 		if (reader->filter == NULL)
-			return reader_damage(reader, offset, "the footer names an unknown filter");
+			return reader_error(reader, STATUS_FORMAT, offset,
+					    "the table's filter is not one that this build has");
 	}
 	return status_ok();
 }

@@ -15,7 +15,17 @@ enum {
 	HEADER_FILTER = 24,
 	HEADER_HASHES = 28,
 	HEADER_PREFIX = 32,
+	HEADER_LAYOUT = 36,
 };
+
+/* What the filter's bytes are. */
+enum { LAYOUT_WHOLE = 0, LAYOUT_PER_BLOCK = 1 };
+
+/* Positions of the filters of `count` blocks. */
+static size_t positions_bytes(size_t count)
+{
+	return (count + 1) * 2;
+}
 
 bool partition_parse(struct partition *partition, const uint8_t *bytes, size_t size)
 {
@@ -26,7 +36,10 @@ bool partition_parse(struct partition *partition, const uint8_t *bytes, size_t s
 	uint64_t prefix = bytes_load32(bytes + HEADER_PREFIX);
 	uint64_t heads = PARTITION_HEADER_BYTES + table_align(filter, 8);
 	uint64_t fixed = heads + count * 18 + 2 + prefix;
-	if (count == 0 || fixed > size)
+	uint8_t layout = bytes[HEADER_LAYOUT];
+	if (count == 0 || fixed > size || layout > LAYOUT_PER_BLOCK)
+		return false;
+	if (layout == LAYOUT_PER_BLOCK && filter < positions_bytes(count))
 		return false;
 	const uint8_t *positions = bytes + heads + count * 16;
 	partition->separators = (struct separators) {
@@ -38,6 +51,7 @@ bool partition_parse(struct partition *partition, const uint8_t *bytes, size_t s
 		.suffixes = positions + count * 2 + 2 + prefix,
 	};
 	partition->filter = slice_make(bytes + PARTITION_HEADER_BYTES, filter);
+	partition->filter_per_block = layout == LAYOUT_PER_BLOCK;
 	partition->offsets = bytes + heads + count * 8;
 	partition->sizes = partition->offsets + count * 4;
 	partition->first_offset = bytes_load64(bytes + HEADER_FIRST_OFFSET);
@@ -47,10 +61,26 @@ bool partition_parse(struct partition *partition, const uint8_t *bytes, size_t s
 	return fixed + bytes_load16(positions + count * 2) == size;
 }
 
+/* Whether the filters of the blocks lie one behind the other and fill their room. */
+static bool filters_are_sound(const struct partition *partition)
+{
+	const uint8_t *positions = partition->filter.data;
+	if (bytes_load16(positions) != 0)
+		return false;
+	for (uint32_t i = 0; i < partition->count; i++) {
+		if (bytes_load16(positions + (size_t)i * 2) > bytes_load16(positions + (size_t)i * 2 + 2))
+			return false;
+	}
+	return positions_bytes(partition->count) + bytes_load16(positions + (size_t)partition->count * 2) ==
+	       partition->filter.size;
+}
+
 bool partition_is_sound(const struct partition *partition, uint64_t data_bytes)
 {
 	const struct separators *separators = &partition->separators;
 	if (bytes_load16(separators->positions) != 0 || partition->first_offset % BLOCK_ALIGN != 0)
+		return false;
+	if (partition->filter_per_block && !filters_are_sound(partition))
 		return false;
 	uint64_t end = partition->first_offset;
 	for (uint32_t i = 0; i < partition->count; i++) {
@@ -93,6 +123,7 @@ void partition_writer_free(struct partition_writer *writer)
 	memory_free(writer->offsets);
 	memory_free(writer->sizes);
 	memory_free(writer->positions);
+	memory_free(writer->hashes);
 	memory_free(writer->separators);
 	*writer = (struct partition_writer) { 0 };
 }
@@ -123,17 +154,42 @@ static size_t index_bytes(size_t count, size_t separator_bytes, size_t prefix)
 	return PARTITION_HEADER_BYTES + count * 18 + 2 + prefix + (separator_bytes - count * prefix);
 }
 
+static bool is_per_block(const struct partition_writer *writer)
+{
+	return writer->filter != NULL && (writer->filter->component.capabilities & FILTER_PER_BLOCK) != 0;
+}
+
 static size_t filter_bytes(const struct partition_writer *writer, size_t hashes)
 {
 	return writer->filter == NULL ? 0 : writer->filter->size(writer->filter_options, hashes);
+}
+
+/* Hashes of the blocks before `index`. */
+static uint32_t hashes_before(const struct partition_writer *writer, uint32_t index)
+{
+	return index == 0 ? 0 : writer->hashes[index - 1];
+}
+
+/* All bytes of filters for `count` blocks: `filters` and what leads to them. Positions have two bytes: where
+ * those do not reach, which takes a block of very many keys, the partition goes without. */
+static size_t per_block_bytes(size_t count, size_t filters)
+{
+	return filters == 0 || filters > UINT16_MAX ? 0 : positions_bytes(count) + filters;
 }
 
 size_t partition_writer_size_with(const struct partition_writer *writer, struct slice separator,
 				  size_t hashes)
 {
 	size_t separator_bytes = (writer->count > 0 ? writer->positions[writer->count] : 0) + separator.size;
+	size_t filter;
+	if (is_per_block(writer)) {
+		size_t last = filter_bytes(writer, hashes - hashes_before(writer, writer->count));
+		filter = per_block_bytes(writer->count + 1u, writer->filters_size + last);
+	} else {
+		filter = filter_bytes(writer, hashes);
+	}
 	return index_bytes(writer->count + 1u, separator_bytes, prefix_with(writer, separator)) +
-	       (size_t)table_align(filter_bytes(writer, hashes), 8);
+	       (size_t)table_align(filter, 8);
 }
 
 static struct status grow(struct partition_writer *writer, size_t separator_size)
@@ -146,7 +202,9 @@ static struct status grow(struct partition_writer *writer, size_t separator_size
 		writer->sizes = sizes != NULL ? sizes : writer->sizes;
 		uint32_t *positions = memory_resize(writer->positions, (capacity + 1) * sizeof(uint32_t));
 		writer->positions = positions != NULL ? positions : writer->positions;
-		if (offsets == NULL || sizes == NULL || positions == NULL)
+		uint32_t *hashes = memory_resize(writer->hashes, capacity * sizeof(uint32_t));
+		writer->hashes = hashes != NULL ? hashes : writer->hashes;
+		if (offsets == NULL || sizes == NULL || positions == NULL || hashes == NULL)
 			return status_make(STATUS_NO_MEMORY);
 		writer->capacity = capacity;
 	}
@@ -162,7 +220,7 @@ static struct status grow(struct partition_writer *writer, size_t separator_size
 }
 
 struct status partition_writer_add(struct partition_writer *writer, struct slice separator,
-				   const struct block_place *place)
+				   const struct block_place *place, size_t hashes)
 {
 	TRY(grow(writer, separator.size));
 	uint32_t prefix_size = prefix_with(writer, separator);
@@ -175,6 +233,11 @@ struct status partition_writer_add(struct partition_writer *writer, struct slice
 	ASSERT(place->size < PARTITION_CONTINUES);
 	uint64_t offset = (place->offset - writer->first_offset) / BLOCK_ALIGN;
 	ASSERT(offset <= UINT32_MAX);
+	ASSERT(hashes >= hashes_before(writer, writer->count));
+	ASSERT(hashes <= UINT32_MAX);
+	if (is_per_block(writer))
+		writer->filters_size += filter_bytes(writer, hashes - hashes_before(writer, writer->count));
+	writer->hashes[writer->count] = (uint32_t)hashes;
 	uint32_t at = writer->positions[writer->count];
 	if (separator.size > 0)
 		memcpy(writer->separators + at, separator.data, separator.size);
@@ -185,12 +248,13 @@ struct status partition_writer_add(struct partition_writer *writer, struct slice
 	return status_ok();
 }
 
-/* Builds the filter at `out`; 0 bytes if there is none or it could not be built. */
+/* Builds one filter at `out`; 0 bytes if it could not be built. */
 static struct status build_filter(const struct partition_writer *writer, uint64_t *hashes, size_t count,
 				  uint8_t *out, size_t *size)
 {
 	*size = 0;
-	if (writer->filter == NULL || count == 0 || filter_bytes(writer, count) == 0)
+	size_t most = filter_bytes(writer, count);
+	if (count == 0 || most == 0)
 		return status_ok();
 	size_t scratch_size = 0;
 	if (writer->filter->scratch_size != NULL)
@@ -202,8 +266,57 @@ static struct status build_filter(const struct partition_writer *writer, uint64_
 			return status_make(STATUS_NO_MEMORY);
 	}
 	*size = writer->filter->build(writer->filter_options, hashes, count, out, scratch);
-	ASSERT(*size <= filter_bytes(writer, count));
+	ASSERT(*size <= most);
+	/* A builder that used less than it said, or gave up, may have left bytes behind. */
+	memset(out + *size, 0, most - *size);
 	memory_free(scratch);
+	return status_ok();
+}
+
+/* Builds a filter for each block behind their positions at `out`; 0 bytes if none could be built. */
+static struct status build_block_filters(const struct partition_writer *writer, uint64_t *hashes,
+					 uint8_t *out, size_t *size)
+{
+	uint8_t *start = out + positions_bytes(writer->count);
+	uint8_t *to = start;
+	for (uint32_t i = 0; i < writer->count; i++) {
+		uint32_t from = hashes_before(writer, i);
+		size_t filter;
+		TRY(build_filter(writer, hashes + from, writer->hashes[i] - from, to, &filter));
+		to += filter;
+		bytes_store16(out + ((size_t)i + 1) * 2, (uint16_t)(to - start));
+	}
+	/* Without any the positions are all 0, as the bytes where the index then begins must be. */
+	*size = to == start ? 0 : (size_t)(to - out);
+	return status_ok();
+}
+
+/* Bytes that the partition's filter or filters take at most. */
+static size_t filter_room(const struct partition_writer *writer)
+{
+	if (is_per_block(writer))
+		return per_block_bytes(writer->count, writer->filters_size);
+	return filter_bytes(writer, hashes_before(writer, writer->count));
+}
+
+/* Builds what the partition has of filters into its zeroed bytes. */
+static struct status build_filters(const struct partition_writer *writer, uint64_t *hashes, uint8_t *bytes,
+				   size_t *size)
+{
+	size_t count = hashes_before(writer, writer->count);
+	*size = 0;
+	if (filter_room(writer) == 0)
+		return status_ok();
+	uint8_t *out = bytes + PARTITION_HEADER_BYTES;
+	if (is_per_block(writer))
+		TRY(build_block_filters(writer, hashes, out, size));
+	else
+		TRY(build_filter(writer, hashes, count, out, size));
+	if (*size > 0) {
+		bytes_store32(bytes + HEADER_FILTER, (uint32_t)*size);
+		bytes_store32(bytes + HEADER_HASHES, (uint32_t)count);
+		bytes[HEADER_LAYOUT] = is_per_block(writer) ? LAYOUT_PER_BLOCK : LAYOUT_WHOLE;
+	}
 	return status_ok();
 }
 
@@ -237,36 +350,32 @@ static size_t store_index(const struct partition_writer *writer, uint8_t *bytes,
 	return (size_t)(to - bytes);
 }
 
-struct status partition_writer_finish(struct partition_writer *writer, uint64_t *hashes, size_t count,
-				      uint8_t **result, uint32_t *result_size)
+struct status partition_writer_finish(struct partition_writer *writer, uint64_t *hashes, uint8_t **result,
+				      uint32_t *result_size)
 {
 	ASSERT(writer->count > 0);
 	size_t capacity = index_bytes(writer->count, writer->positions[writer->count], writer->prefix_size) +
-			  (size_t)table_align(filter_bytes(writer, count), 8);
+			  (size_t)table_align(filter_room(writer), 8);
 	capacity = (size_t)table_align(capacity, TABLE_PAGE);
 	uint8_t *bytes = memory_allocate_zeroed(1, capacity);
 	if (bytes == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	size_t filter;
-	struct status status = build_filter(writer, hashes, count, bytes + PARTITION_HEADER_BYTES, &filter);
+	struct status status = build_filters(writer, hashes, bytes, &filter);
 	if (!status_is_ok(status)) {
 		memory_free(bytes);
 		return status;
 	}
-	/* A builder that used less than it said, or gave up, may have left bytes behind. */
-	size_t said = filter_bytes(writer, count);
-	memset(bytes + PARTITION_HEADER_BYTES + filter, 0, said - filter);
 	size_t size = store_index(writer, bytes, filter);
 	ASSERT(size <= capacity);
 	bytes_store32(bytes + HEADER_SIZE, (uint32_t)size);
 	bytes_store32(bytes + HEADER_FIRST_ORDINAL, writer->first_ordinal);
 	bytes_store32(bytes + HEADER_COUNT, writer->count);
 	bytes_store64(bytes + HEADER_FIRST_OFFSET, writer->first_offset);
-	bytes_store32(bytes + HEADER_FILTER, (uint32_t)filter);
-	bytes_store32(bytes + HEADER_HASHES, filter > 0 ? (uint32_t)count : 0);
 	bytes_store32(bytes + HEADER_PREFIX, writer->prefix_size);
 	writer->count = 0;
 	writer->prefix_size = 0;
+	writer->filters_size = 0;
 	*result = bytes;
 	*result_size = (uint32_t)size;
 	return status_ok();

@@ -43,11 +43,7 @@ struct status variant_default_options(const struct component *component, void **
 struct status variant_codec_context(const struct codec_ops *codec, const void *options, void **context)
 {
 	*context = NULL;
-	void *defaults = NULL;
-	if (options == NULL)
-		TRY(variant_default_options(&codec->component, &defaults));
-	size_t size = codec->context_size(options != NULL ? options : defaults);
-	memory_free(defaults);
+	size_t size = codec->context_size(options);
 	if (size == 0)
 		return status_ok();
 	*context = memory_allocate_aligned(64, size);

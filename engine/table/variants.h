@@ -17,7 +17,7 @@ const struct filter_ops *variant_find_filter(uint8_t id);
 /* The variant's defaults, for the caller to free (memory_free); NULL without options. */
 MUST_CHECK struct status variant_default_options(const struct component *component, void **options);
 
-/* A zeroed context (memory_free), NULL if the codec needs none. `options` NULL: the defaults. */
+/* A zeroed context (memory_free), NULL if the codec needs none. `options` NULL: to decompress only. */
 MUST_CHECK struct status variant_codec_context(const struct codec_ops *codec, const void *options,
 					       void **context);
 

@@ -62,7 +62,7 @@ static struct status check_entry(struct verification *v, const struct partition 
 	if (separators_compare(&partition->separators, index, entry->key) < 0)
 		return reader_damage(reader, offset, "an entry lies behind its block's separator");
 	if (partition->filter.size > 0 && reader->filter != NULL &&
-	    !reader->filter->may_contain(partition->filter, hash))
+	    !reader->filter->may_contain(partition_filter_of(partition, index), hash))
 		return reader_damage(reader, offset, "a key does not pass its filter");
 	v->entries++;
 	v->deletes += entry->kind == ENTRY_DELETE;
@@ -160,6 +160,12 @@ static struct status check_partition(struct task *self, struct verification *v, 
 	for (uint32_t i = 0; i < partition.count; i++) {
 		TRY(check_block(self, v, &partition, i));
 		task_breathe(self);
+	}
+	/* Searches compare heads first; what they say must be what the separators say. */
+	for (uint32_t i = 0; i < partition.count; i++) {
+		uint64_t head = bytes_load64(partition.separators.heads + (size_t)i * 8);
+		if (head != slice_head(separators_suffix(&partition.separators, i), 0))
+			return reader_damage(reader, offset, "the head of a separator is wrong");
 	}
 	for (uint32_t i = 0; i + 1 < partition.count; i++) {
 		struct slice a = separators_suffix(&partition.separators, i);
