@@ -13,12 +13,26 @@ if(CASCADE_COMMAND)
       if(TARGET peer_${peer})
         list(APPEND peers peer_${peer})
       else()
-        list(FILTER sources EXCLUDE REGEX "harness/drivers/${peer}(_[a-z_]+)?\\.c$")
+        list(FILTER sources EXCLUDE REGEX "harness/drivers/${peer}(_[a-z0-9_]+)?\\.c$")
         list(FILTER tests EXCLUDE REGEX "harness/drivers/${peer}_test\\.c$")
+        string(TOUPPER ${peer} upper)
+        set_property(SOURCE ${CMAKE_SOURCE_DIR}/harness/drivers/drivers.c APPEND PROPERTY
+                     COMPILE_DEFINITIONS CASCADE_LACKS_${upper})
         cascade_leave_out("engine ${peer} (its library and header were not found)")
       endif()
     endif()
   endforeach()
+  if(peer_rocksdb IN_LIST peers)
+    # Its version stands in a header for C++ only. The library shall find our CRC-32C before its own.
+    file(STRINGS ${ROCKSDB_INCLUDE_DIR}/rocksdb/version.h version_lines
+         REGEX "^#define ROCKSDB_(MAJOR|MINOR|PATCH) [0-9]+")
+    list(TRANSFORM version_lines REPLACE "^#define ROCKSDB_[A-Z]+ +" "")
+    list(JOIN version_lines "." rocksdb_version)
+    set_source_files_properties(${CMAKE_SOURCE_DIR}/harness/drivers/rocksdb_options.c PROPERTIES
+                                COMPILE_DEFINITIONS "CASCADE_ROCKSDB_VERSION=\"${rocksdb_version}\"")
+    target_link_options(peer_rocksdb INTERFACE
+                        -Wl,--export-dynamic-symbol=_ZN7rocksdb6crc32c6ExtendEjPKcm)
+  endif()
   if(sources)
     add_library(harness STATIC ${sources})
     target_include_directories(harness PUBLIC ${CMAKE_SOURCE_DIR}/engine ${CMAKE_SOURCE_DIR})

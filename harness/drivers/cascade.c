@@ -147,6 +147,71 @@ static uint64_t memory_budget(const struct driver_config *config)
 	return bytes;
 }
 
+/* --- parity --- */
+
+struct parity_list {
+	const cascade_options *options;
+	void (*each)(void *context, const char *name, const char *text);
+	void *context;
+};
+
+/* The option as it is spelled, but of a size the one spelling that all drivers use. */
+static void add_parity(const struct parity_list *list, const char *name, const char *option)
+{
+	char buffer[UNITS_TEXT_BYTES];
+	uint64_t bytes;
+	const char *text = cascade_options_get(list->options, option);
+	if (text == NULL)
+		return;
+	bool is_size = strstr(option, ".size") != NULL && status_is_ok(units_parse_size(text, &bytes));
+	list->each(list->context, name, is_size ? units_format_size(bytes, buffer) : text);
+}
+
+/* The option's value is that text. */
+static bool option_is(const struct parity_list *list, const char *option, const char *text)
+{
+	const char *value = cascade_options_get(list->options, option);
+	return value != NULL && strcmp(value, text) == 0;
+}
+
+static void add_filter(const struct parity_list *list)
+{
+	char text[OPTION_NAME_BYTES];
+	const char *bits = cascade_options_get(list->options, "filter.bits_per_key");
+	if (bits == NULL)
+		add_parity(list, "filter", "filter.kind");
+	else if (snprintf(text, sizeof(text), "%s bits a key", bits) > 0)
+		list->each(list->context, "filter", text);
+}
+
+static void parity(const struct driver_config *config,
+		   void (*each)(void *context, const char *name, const char *text), void *context)
+{
+	cascade_options *options;
+	size_t bad;
+	if (!status_is_ok(make_options(config, &options, &bad)))
+		return;
+	struct parity_list list = { .options = options, .each = each, .context = context };
+	bool logs = !option_is(&list, "durability", "memory");
+	bool buffered = option_is(&list, "wal.kind", "buffered");
+	char text[OPTION_NAME_BYTES];
+	(void)snprintf(text, sizeof(text), "cascade %s", cascade_version());
+	each(context, "version", text);
+	add_parity(&list, "cache", "cache.size");
+	each(context, "index_and_filters", "in the cache");
+	add_parity(&list, "memtables", "memtable.size");
+	add_parity(&list, "durability", "durability");
+	each(context, "log", !logs ? "off" : buffered ? "page cache" : "direct");
+	each(context, "sync", option_is(&list, "durability", "power") ? "each write" : "never");
+	add_parity(&list, "compression", "codec.kind");
+	add_filter(&list);
+	each(context, "direct_io", option_is(&list, "io.direct", "true") ? "yes" : "no");
+	const char *shards = cascade_options_get(options, "shards");
+	(void)snprintf(text, sizeof(text), "%s, for all work", shards != NULL ? shards : "?");
+	each(context, "threads", text);
+	cascade_options_destroy(options);
+}
+
 /* --- open and close --- */
 
 static cascade *database_of(struct driver *driver)
@@ -375,4 +440,5 @@ const struct driver_ops cascade_driver = {
 	.counters = counters,
 	.notice = notice,
 	.memory_budget = memory_budget,
+	.parity = parity,
 };

@@ -109,6 +109,17 @@ struct driver_ops {
 
 	/* Bytes of memory that the configuration grants the engine in all (0: unknown). */
 	uint64_t (*memory_budget)(const struct driver_config *config);
+
+	/*
+	 * What a comparison with another engine should hold equal, as NAME=TEXT, in the words of the other
+	 * drivers wherever the thing is the same: "version", "cache", "index_and_filters" ("in the cache" or
+	 * "beside the cache"), "memtables" (all together), "durability", "log" ("off", "page cache",
+	 * "direct"), "sync" ("never", "each write"), "compression", "filter", "direct_io" ("yes", "no"),
+	 * "threads" (the engine's own), and whatever else a referee should know. What an engine does not
+	 * have it leaves out. The bench adds memory, clients and allocator.
+	 */
+	void (*parity)(const struct driver_config *config,
+		       void (*each)(void *context, const char *name, const char *text), void *context);
 };
 
 /* All drivers of this build, ended by NULL. */
@@ -116,5 +127,9 @@ extern const struct driver_ops *const drivers[];
 
 /* The driver of that name, NULL if unknown or left out of this build. */
 const struct driver_ops *driver_find(const char *name);
+
+/* Why an engine that the bench knows of is not in this build, as a line to print. NULL: it is, or nobody
+ * knows the name. */
+const char *driver_absence(const char *name);
 
 #endif

@@ -120,6 +120,14 @@ static uint64_t null_memory_budget(const struct driver_config *config)
 	return 0;
 }
 
+/* It promises nothing, and has nothing else that could be compared. */
+static void null_parity(const struct driver_config *config,
+			void (*each)(void *context, const char *name, const char *text), void *context)
+{
+	(void)config;
+	each(context, "durability", "memory");
+}
+
 const struct driver_ops null_driver = {
 	.name = "null",
 	.summary = "does nothing: measures what the bench itself costs",
@@ -139,4 +147,5 @@ const struct driver_ops null_driver = {
 	.counters = null_counters,
 	.notice = null_notice,
 	.memory_budget = null_memory_budget,
+	.parity = null_parity,
 };
