@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "harness/ticks.h"
 
 enum { READY_POLL_NS = 50000 };
 
@@ -28,7 +29,7 @@ struct status client_init(struct client *client)
 	client->ops = group->driver->ops;
 	client->quota = UINT64_MAX;
 	client->first = UINT64_MAX;
-	atomic_init(&client->inserting, UINT64_MAX);
+	atomic_init(&group->inserting[client->index], UINT64_MAX);
 	client->value = memory_allocate(group->workload->value_size + 1);
 	if (client->value == NULL)
 		return status_make(STATUS_NO_MEMORY);
@@ -68,21 +69,21 @@ void client_end(struct client *client)
 static inline uint64_t start_time(struct client *client)
 {
 	if (!client->now_is_fresh)
-		client->now_ns = clock_now_ns();
-	return client->now_ns;
+		client->now = ticks_now();
+	return client->now;
 }
 
 static inline uint64_t end_time(struct client *client)
 {
-	client->now_ns = clock_now_ns();
+	client->now = ticks_now();
 	client->now_is_fresh = true;
-	return client->now_ns;
+	return client->now;
 }
 
-static inline void record(struct client *client, int kind, uint64_t start_ns, uint64_t end_ns)
+static inline void record(struct client *client, int kind, uint64_t start, uint64_t end)
 {
 	if (client->measuring)
-		histogram_record(client->service[kind], end_ns - start_ns);
+		histogram_record(client->service[kind], ticks_to_ns(end - start));
 }
 
 static void note_failure(struct client *client, struct status status)
@@ -91,7 +92,7 @@ static void note_failure(struct client *client, struct status status)
 		return;
 	if (client->failed++ == 0) {
 		client->first_failure = status;
-		client->failed_at_ns = client->now_ns;
+		client->failed_at = client->now;
 	}
 }
 
@@ -109,14 +110,14 @@ static struct status do_read(struct client *client, const struct operation *oper
 	struct verify_read check;
 	if (verifier != NULL)
 		verify_read_begin(verifier, operation->key_number, &check);
-	uint64_t start_ns = start_time(client);
+	uint64_t start = start_time(client);
 	struct status status = client->ops->read(client->handle, operation_key(operation), &value);
-	uint64_t end_ns = end_time(client);
+	uint64_t end = end_time(client);
 	bool found = status_is_ok(status);
 	if (!found && !status_is(status, STATUS_NOT_FOUND))
 		return status;
 	if (kind >= 0)
-		record(client, kind, start_ns, end_ns);
+		record(client, kind, start, end);
 	if (verifier != NULL) {
 		client->now_is_fresh = false;
 		if (found)
@@ -142,10 +143,10 @@ static struct status do_write(struct client *client, const struct operation *ope
 					     &check);
 	value_make(group->maker, operation->key_number, version, client->value, size);
 	client->now_is_fresh = false;
-	uint64_t start_ns = start_time(client);
+	uint64_t start = start_time(client);
 	struct status status =
 		write(client->handle, operation_key(operation), slice_make(client->value, size));
-	uint64_t end_ns = end_time(client);
+	uint64_t end = end_time(client);
 	if (group->verifier != NULL) {
 		verify_write_end(group->verifier, client->index, &check, status_is_ok(status));
 		client->now_is_fresh = false;
@@ -153,7 +154,7 @@ static struct status do_write(struct client *client, const struct operation *ope
 	if (client->measuring)
 		client->bytes_written += operation->key_size + size;
 	if (status_is_ok(status) && kind >= 0)
-		record(client, kind, start_ns, end_ns);
+		record(client, kind, start, end);
 	return status;
 }
 
@@ -165,9 +166,9 @@ static struct status do_remove(struct client *client, const struct operation *op
 		verify_write_begin(verifier, client->index, operation->key_number, true, &check);
 		client->now_is_fresh = false;
 	}
-	uint64_t start_ns = start_time(client);
+	uint64_t start = start_time(client);
 	struct status status = client->ops->remove(client->handle, operation_key(operation));
-	uint64_t end_ns = end_time(client);
+	uint64_t end = end_time(client);
 	if (status_is(status, STATUS_NOT_FOUND))
 		status = status_ok();
 	if (verifier != NULL) {
@@ -177,7 +178,7 @@ static struct status do_remove(struct client *client, const struct operation *op
 	if (client->measuring)
 		client->bytes_written += operation->key_size;
 	if (status_is_ok(status))
-		record(client, OPERATION_DELETE, start_ns, end_ns);
+		record(client, OPERATION_DELETE, start, end);
 	return status;
 }
 
@@ -185,29 +186,25 @@ static struct status do_remove(struct client *client, const struct operation *op
 static struct status do_read_and_write(struct client *client, const struct operation *operation, int kind,
 				       int read_kind, int write_kind)
 {
-	uint64_t start_ns = start_time(client);
+	uint64_t start = start_time(client);
 	client->now_is_fresh = true;
 	TRY(do_read(client, operation, read_kind));
 	TRY(do_write(client, operation, client->ops->update, write_kind));
-	record(client, kind, start_ns, client->now_ns);
+	record(client, kind, start, client->now);
 	return status_ok();
 }
 
 struct scan_context {
 	struct client *client;
-	struct slice start;
 	struct verify_scan check;
-	uint64_t rows;
 };
 
 static bool visit_row(void *context, struct slice key, struct slice value)
 {
 	struct scan_context *scan = context;
 	struct client *client = scan->client;
-	scan->rows++;
 	if (client->group->verifier != NULL)
-		verify_scan_row(client->group->verifier, client->index, &scan->check, scan->start, key,
-				value);
+		verify_scan_row(client->group->verifier, client->index, &scan->check, key, value);
 	return true;
 }
 
@@ -215,20 +212,21 @@ static bool visit_row(void *context, struct slice key, struct slice value)
 static struct status do_scan(struct client *client, const struct operation *operation)
 {
 	struct verifier *verifier = client->group->verifier;
-	struct scan_context scan = { .client = client, .start = operation_key(operation) };
+	struct scan_context scan = { .client = client };
 	if (verifier != NULL) {
-		verify_scan_begin(verifier, operation->key_number, scan.start, &scan.check);
+		verify_scan_begin(verifier, client->index, operation->key_number, operation->scan_count,
+				  &scan.check);
 		client->now_is_fresh = false;
 	}
-	uint64_t start_ns = start_time(client);
-	struct status status =
-		client->ops->scan(client->handle, scan.start, operation->scan_count, visit_row, &scan);
-	uint64_t end_ns = end_time(client);
+	uint64_t start = start_time(client);
+	struct status status = client->ops->scan(client->handle, operation_key(operation),
+						 operation->scan_count, visit_row, &scan);
+	uint64_t end = end_time(client);
 	if (!status_is_ok(status))
 		return status;
-	record(client, OPERATION_SCAN, start_ns, end_ns);
+	record(client, OPERATION_SCAN, start, end);
 	if (verifier != NULL) {
-		verify_scan_end(verifier, client->index, &scan.check, operation->scan_count);
+		verify_scan_end(verifier, client->index, &scan.check);
 		client->now_is_fresh = false;
 	}
 	return status;
@@ -240,7 +238,7 @@ static void advance_acknowledged(struct client_group *group)
 {
 	uint64_t prefix = atomic_load(&group->next_insert);
 	for (uint32_t i = 0; i < group->count; i++) {
-		uint64_t inserting = atomic_load(&group->clients[i].inserting);
+		uint64_t inserting = atomic_load(&group->inserting[i]);
 		if (inserting < prefix)
 			prefix = inserting;
 	}
@@ -252,14 +250,17 @@ static void advance_acknowledged(struct client_group *group)
 static struct status do_insert(struct client *client, struct operation *operation)
 {
 	struct client_group *group = client->group;
-	atomic_store(&client->inserting, atomic_load(&group->next_insert));
+	_Atomic uint64_t *inserting = &group->inserting[client->index];
+	if (group->track_inserts)
+		atomic_store(inserting, atomic_load(&group->next_insert));
 	operation->key_number = atomic_fetch_add(&group->next_insert, 1);
-	atomic_store(&client->inserting, operation->key_number);
+	if (group->track_inserts)
+		atomic_store(inserting, operation->key_number);
 	operation->key_size =
 		(uint32_t)key_format(group->workload->insert_order, operation->key_number, operation->key);
 	struct status status = do_write(client, operation, client->ops->insert, OPERATION_INSERT);
-	atomic_store(&client->inserting, UINT64_MAX);
 	if (group->track_inserts) {
+		atomic_store(inserting, UINT64_MAX);
 		advance_acknowledged(group);
 		client->now_is_fresh = false;
 	}
@@ -296,15 +297,12 @@ static void draw_batch(struct client *client)
 {
 	struct client_group *group = client->group;
 	uint64_t acknowledged = atomic_load_explicit(&group->acknowledged, memory_order_acquire);
-	for (uint32_t i = 0; i < CLIENT_BATCH; i++) {
-		struct operation *operation = &client->batch[i];
-		generator_operation(&group->generator, &client->draw, client->next + i, acknowledged,
-				    operation);
-		if (group->verifier != NULL)
-			verify_prefetch(group->verifier, operation->key_number);
-	}
+	generator_operations(&group->generator, &client->draw, client->next, GENERATOR_BATCH, acknowledged,
+			     client->batch);
+	for (uint32_t i = 0; i < GENERATOR_BATCH && group->verifier != NULL; i++)
+		verify_prefetch(group->verifier, client->batch[i].key_number);
 	client->batch_next = 0;
-	client->batch_count = CLIENT_BATCH;
+	client->batch_count = GENERATOR_BATCH;
 	client->now_is_fresh = false;
 }
 
@@ -372,7 +370,7 @@ void client_run(struct driver *driver, struct driver_client *handle, void *argum
 		struct status status = loads ? load_step(client) : run_step(client);
 		if (client->measuring) {
 			client->attempted++;
-			client->end_ns = client->now_ns;
+			client->end = client->now;
 			if (status_is_ok(status))
 				count_success(client);
 		}
@@ -381,5 +379,8 @@ void client_run(struct driver *driver, struct driver_client *handle, void *argum
 		if (is_task && (burst % CLIENT_TASK_BURST == CLIENT_TASK_BURST - 1 || !status_is_ok(status)))
 			give_way(client);
 	}
+	/* The stopwatch is good for intervals only, and this one is short. */
+	if (client->attempted > 0)
+		client->end_ns = clock_now_ns() - ticks_to_ns(ticks_now() - client->end);
 	client_end(client);
 }

@@ -6,7 +6,8 @@
  * Time. A service time runs from the call of the driver to its return. The loop is closed, so the end of one
  * operation serves as the start of the next when nothing but bookkeeping (a few ns) lies between; after
  * anything longer (drawing operations, making or verifying a value, giving way) the clock is read anew. An
- * open loop, in which operations are due at given times, must not do so.
+ * open loop, in which operations are due at given times, must not do so. Times are readings of the stopwatch
+ * (ticks.h).
  */
 #ifndef CASCADE_HARNESS_CLIENT_H
 #define CASCADE_HARNESS_CLIENT_H
@@ -28,7 +29,6 @@ enum client_stage {
 };
 
 enum {
-	CLIENT_BATCH = 16, /* operations drawn at once */
 	/* Operations of a task in a row: hits never suspend, so tasks have to give way themselves. */
 	CLIENT_TASK_BURST = 4,
 	/* Where the two halves of a read-modify-write are kept, so that `read` and `update` can have them and
@@ -61,7 +61,9 @@ struct client_group {
 	 * the inserts in flight: a client announces a lower bound of its number before it takes one, so a
 	 * number that was taken before next_insert was read cannot be overlooked.
 	 */
-	_Atomic uint64_t acknowledged;
+	_Alignas(64) _Atomic uint64_t acknowledged;
+	/* What each client announces, UINT64_MAX: none. Close together, because each insert reads all. */
+	_Atomic uint64_t *inserting;
 };
 
 struct client {
@@ -75,21 +77,20 @@ struct client {
 	uint64_t first;	    /* number of the first measured operation */
 	uint64_t attempted; /* measured operations begun, with those that failed */
 	uint64_t loaded;    /* load phases: key numbers tried; the next is index + loaded * count */
-	uint64_t now_ns;    /* the last reading of the clock ... */
+	uint64_t now;	    /* the last reading of the stopwatch ... */
 	bool now_is_fresh;  /* ... still good as the start of an operation */
 	bool measuring;
-	uint64_t end_ns; /* when the last operation ended */
+	uint64_t end;	 /* when the last measured operation ended, by the stopwatch */
+	uint64_t end_ns; /* and by the clock; 0: there was none, or the client still runs */
 	uint64_t failed;
 	struct status first_failure;
-	uint64_t failed_at_ns;
+	uint64_t failed_at; /* by the stopwatch */
 	uint64_t bytes_written;
 	uint8_t *value; /* workload->value_size bytes */
 	struct generator_client draw;
 	struct histogram *service[CLIENT_HISTOGRAMS]; /* NULL: no such operations in this phase */
-	struct operation batch[CLIENT_BATCH];
-	/* Read by others while the client runs: */
-	_Alignas(64) _Atomic uint64_t operations; /* measured ones that succeeded */
-	_Atomic uint64_t inserting;		  /* see acknowledged; UINT64_MAX: none */
+	struct operation batch[GENERATOR_BATCH];
+	_Alignas(64) _Atomic uint64_t operations; /* measured ones that succeeded; others read it */
 };
 
 /* Fills one client; group and index are set. NO_MEMORY; client_free in any case. */

@@ -10,8 +10,38 @@
 
 /* --- keys --- */
 
+static const uint64_t fnv_prime = 1099511628211ull;
+
+/* FNV of a number below 2^(8 octets): each octet of zeros above is a multiplication, all of them are one. */
+static inline __attribute__((always_inline)) uint64_t fnv64_of(uint64_t number, int octets)
+{
+	uint64_t hash = 0xcbf29ce484222325ull;
+	for (int i = 0; i < octets; i++)
+		hash = (hash ^ (number >> 8 * i & 0xff)) * fnv_prime;
+	uint64_t rest = 1;
+	for (int i = octets; i < 8; i++)
+		rest *= fnv_prime;
+	return hash * rest;
+}
+
+static inline uint64_t absolute(uint64_t hash)
+{
+	uint64_t sign = 0 - (hash >> 63);
+	return (hash ^ sign) - sign;
+}
+
+uint64_t fnv64(uint64_t number)
+{
+	return number >> 24 == 0 ? fnv64_of(number, 3) : fnv64_of(number, 8);
+}
+
+uint64_t fnv64_absolute(uint64_t number)
+{
+	return absolute(fnv64(number));
+}
+
 /* Eight decimal digits of a number below 10^8 as bytes 0 .. 9, the first digit lowest (Khuong 2017). */
-static uint64_t eight_digits(uint64_t number)
+static inline uint64_t eight_digits(uint64_t number)
 {
 	uint64_t upper = number / 10000;
 	uint64_t halves = upper | ((number - upper * 10000) << 32);
@@ -21,10 +51,8 @@ static uint64_t eight_digits(uint64_t number)
 	return tens + ((pairs - 10 * tens) << 8);
 }
 
-size_t key_format(enum insert_order order, uint64_t number, uint8_t text[KEY_TEXT_MAX])
+static inline size_t format_number(uint64_t number, uint8_t text[KEY_TEXT_MAX])
 {
-	if (order == INSERT_HASHED)
-		number = fnv64_absolute(number);
 	uint64_t upper = number / 10000000000000000ull;
 	uint64_t rest = number - upper * 10000000000000000ull;
 	uint64_t middle = rest / 100000000;
@@ -50,6 +78,11 @@ size_t key_format(enum insert_order order, uint64_t number, uint8_t text[KEY_TEX
 	bytes_store64(text + 12, second | 0x3030303030303030ull);
 	bytes_store32(text + 20, (uint32_t)third | 0x30303030u);
 	return 4 + size;
+}
+
+size_t key_format(enum insert_order order, uint64_t number, uint8_t text[KEY_TEXT_MAX])
+{
+	return format_number(order == INSERT_HASHED ? fnv64_absolute(number) : number, text);
 }
 
 /* --- zipf --- */
@@ -92,7 +125,7 @@ double zeta(uint64_t n, double theta)
 }
 
 /* x^100 = x^(64 + 32 + 4): half the time of pow, which matters at a draw for each operation. */
-static double power_100(double x)
+static inline double power_100(double x)
 {
 	double x2 = x * x;
 	double x4 = x2 * x2;
@@ -113,16 +146,22 @@ void zipf_gray_init(struct zipf_gray *zipf, uint64_t n, double theta, double zet
 	zipf->eta = (1 - pow(2 / (double)n, 1 - theta)) / (1 - zipf->second / zeta_n);
 }
 
-uint64_t zipf_gray_rank(const struct zipf_gray *zipf, double u)
+/* `base` and `rank` are computed in any case: a branch that is guessed wrong costs more. */
+static inline uint64_t gray_rank(const struct zipf_gray *zipf, double u, bool alpha_is_100)
 {
 	double scaled = u * zipf->zeta_n;
-	if (scaled < 1 || zipf->n <= 1)
-		return 0;
-	if (scaled < zipf->second || zipf->n <= 2)
-		return 1;
 	double base = zipf->eta * u - zipf->eta + 1;
-	double rank = (double)zipf->n * (zipf->alpha_is_100 ? power_100(base) : pow(base, zipf->alpha));
-	return rank >= (double)zipf->n ? zipf->n - 1 : (uint64_t)rank;
+	double real = (double)zipf->n * (alpha_is_100 ? power_100(base) : pow(base, zipf->alpha));
+	uint64_t rank = real >= (double)zipf->n ? zipf->n - 1 : (uint64_t)(int64_t)real;
+	rank = scaled < zipf->second ? 1 : rank;
+	return scaled < 1 ? 0 : rank;
+}
+
+uint64_t zipf_gray_rank(const struct zipf_gray *zipf, double u)
+{
+	if (zipf->n <= 2)
+		return zipf->n == 2 && u * zipf->zeta_n >= 1;
+	return gray_rank(zipf, u, zipf->alpha_is_100);
 }
 
 /* log(1 + x) / x and (exp(x) - 1) / x, which both go to 1: what keeps theta near 1 exact. */
@@ -279,6 +318,7 @@ struct status generator_init(struct generator *generator, const struct workload 
 	generator->scan_span = scan_max - generator->scan_min + 1;
 	double operations = (double)(phase->operations > 0 ? phase->operations : records);
 	generator->item_count = records + (uint64_t)floor(operations * insert_share * 2) + 1;
+	generator->item_reciprocal = UINT64_MAX / generator->item_count;
 	generator->zeta_head = zeta_head(ZETA_HEAD, scrambled_theta);
 	zipf_gray_init(&generator->scrambled, scrambled_ranks, scrambled_theta, scrambled_zeta);
 	if (records > 0) {
@@ -290,19 +330,51 @@ struct status generator_init(struct generator *generator, const struct workload 
 	return status_ok();
 }
 
+/*
+ * random_at(seed, counter) is random_mix(prepare(seed) + (counter + 1) * golden): the numbers of one stream
+ * share the first half.
+ */
+static const uint64_t golden = 0x9e3779b97f4a7c15ull;
+
+static inline uint64_t prepare(uint64_t seed)
+{
+	return random_mix(seed + golden);
+}
+
+static inline uint64_t draw_at(uint64_t prepared, uint64_t counter)
+{
+	return random_mix(prepared + (counter + 1) * golden);
+}
+
+static inline double unit_of(uint64_t draw)
+{
+	return (double)(int64_t)(draw >> 11) * 0x1.0p-53;
+}
+
 void generator_client_init(const struct generator *generator, struct generator_client *state, uint32_t client)
 {
 	*state = (struct generator_client) {
-		.stream = random_at(generator->seed, client),
+		.stream = prepare(random_at(generator->seed, client)),
 		.client = client,
 	};
 }
 
-static uint64_t scrambled_key(const struct generator *generator, struct random *stream, uint64_t acknowledged)
+/* The key that a draw of [0, 1) falls on, which may not be acknowledged yet. */
+static inline uint64_t scrambled_number(const struct generator *generator, double u)
 {
-	for (;;) {
-		uint64_t rank = zipf_gray_rank(&generator->scrambled, random_unit(stream));
-		uint64_t number = fnv64_absolute(rank) % generator->item_count;
+	uint64_t hash = absolute(fnv64_of(gray_rank(&generator->scrambled, u, true), 5));
+	/* The quotient is right or one too small: a hash is at most 2^63. */
+	uint64_t quotient = (uint64_t)(((unsigned __int128)hash * generator->item_reciprocal) >> 64);
+	uint64_t number = hash - quotient * generator->item_count;
+	return number >= generator->item_count ? number - generator->item_count : number;
+}
+
+_Static_assert(10000000001ull < 1ull << 40, "a rank of the scrambled zipfian has five octets");
+
+static uint64_t scrambled_again(const struct generator *generator, uint64_t prepared, uint64_t acknowledged)
+{
+	for (uint64_t draw = DRAW_KEY + 1;; draw++) {
+		uint64_t number = scrambled_number(generator, unit_of(draw_at(prepared, draw)));
 		if (number < acknowledged)
 			return number;
 	}
@@ -315,8 +387,8 @@ static double latest_zeta(const struct generator *generator, uint64_t n)
 	return generator->zeta_head + zeta_tail(n, scrambled_theta);
 }
 
-static uint64_t latest_key(const struct generator *generator, struct generator_client *state,
-			   struct random *stream, uint64_t acknowledged)
+static uint64_t latest_key(const struct generator *generator, struct generator_client *state, double u,
+			   uint64_t acknowledged)
 {
 	uint64_t newest = acknowledged - 1;
 	if (newest == 0)
@@ -324,54 +396,119 @@ static uint64_t latest_key(const struct generator *generator, struct generator_c
 	struct zipf_gray *latest = &state->latest;
 	if (newest < latest->n || newest - latest->n > latest->n / 65536)
 		zipf_gray_init(latest, newest, scrambled_theta, latest_zeta(generator, newest));
-	return newest - zipf_gray_rank(latest, random_unit(stream));
+	return newest - zipf_gray_rank(latest, u);
 }
 
-static uint64_t draw_key(const struct generator *generator, struct generator_client *state,
-			 struct random *stream, uint64_t index, uint64_t acknowledged)
+/* What the steps of a batch hand on. */
+struct batch {
+	uint64_t seed[GENERATOR_BATCH]; /* of each operation's stream */
+	uint64_t prepared[GENERATOR_BATCH];
+	uint32_t count;
+};
+
+/* An operation that takes no key (an insert) has one drawn all the same: nothing depends on it. */
+static void draw_scrambled(const struct generator *generator, const struct batch *batch,
+			   uint64_t acknowledged, struct operation *operations)
 {
-	switch (generator->distribution) {
-	case DISTRIBUTION_UNIFORM:
-		return random_below(stream, generator->records);
-	case DISTRIBUTION_ZIPFIAN:
-		return scrambled_key(generator, stream, acknowledged);
-	case DISTRIBUTION_ZIPFIAN_EXACT:
-		return permutation_apply(&generator->permutation, zipf_exact_rank(&generator->exact, stream));
-	case DISTRIBUTION_LATEST:
-		return latest_key(generator, state, stream, acknowledged);
-	case DISTRIBUTION_SEQUENTIAL:
-		break;
+	for (uint32_t i = 0; i < batch->count; i++)
+		operations[i].key_number =
+			scrambled_number(generator, unit_of(draw_at(batch->prepared[i], DRAW_KEY)));
+	for (uint32_t i = 0; i < batch->count; i++) {
+		if (__builtin_expect(operations[i].key_number >= acknowledged, 0) &&
+		    operations[i].kind != OPERATION_INSERT)
+			operations[i].key_number =
+				scrambled_again(generator, batch->prepared[i], acknowledged);
 	}
-	return (state->client + index * generator->clients) % generator->records;
+}
+
+static uint64_t draw_exact(const struct generator *generator, uint64_t seed)
+{
+	struct random stream = { .seed = seed, .counter = DRAW_KEY };
+	return permutation_apply(&generator->permutation, zipf_exact_rank(&generator->exact, &stream));
+}
+
+static void draw_keys(const struct generator *generator, struct generator_client *state,
+		      const struct batch *batch, uint64_t first, uint64_t acknowledged,
+		      struct operation *operations)
+{
+	for (uint32_t i = 0; i < batch->count; i++) {
+		struct operation *operation = &operations[i];
+		uint64_t prepared = batch->prepared[i];
+		if (operation->kind == OPERATION_INSERT)
+			continue;
+		switch (generator->distribution) {
+		case DISTRIBUTION_UNIFORM:
+			operation->key_number = hash_range(draw_at(prepared, DRAW_KEY), generator->records);
+			break;
+		case DISTRIBUTION_ZIPFIAN_EXACT:
+			operation->key_number = draw_exact(generator, batch->seed[i]);
+			break;
+		case DISTRIBUTION_LATEST:
+			operation->key_number = latest_key(
+				generator, state, unit_of(draw_at(prepared, DRAW_KEY)), acknowledged);
+			break;
+		case DISTRIBUTION_ZIPFIAN:
+		case DISTRIBUTION_SEQUENTIAL:
+			operation->key_number =
+				(state->client + (first + i) * generator->clients) % generator->records;
+			break;
+		}
+	}
+}
+
+static inline enum operation_kind kind_of(const struct generator *generator, uint64_t chooser)
+{
+	int kind = 0;
+	for (int i = 0; i < OPERATION_KINDS - 1; i++)
+		kind += chooser >= generator->thresholds[i];
+	return (enum operation_kind)kind;
+}
+
+static void draw_batch(const struct generator *generator, struct generator_client *state, uint64_t first,
+		       uint32_t count, uint64_t acknowledged, struct operation *operations)
+{
+	struct batch batch = { .count = count };
+	DASSERT(count <= GENERATOR_BATCH);
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t seed = draw_at(state->stream, first + i);
+		uint64_t prepared = prepare(seed);
+		struct operation *operation = &operations[i];
+		batch.seed[i] = seed;
+		batch.prepared[i] = prepared;
+		operation->kind = kind_of(generator, draw_at(prepared, DRAW_KIND));
+		operation->scan_count = 0;
+		operation->key_size = 0;
+		operation->key_number = 0;
+		if (operation->kind == OPERATION_SCAN)
+			operation->scan_count = generator->scan_min + hash_range(draw_at(prepared, DRAW_SCAN),
+										 generator->scan_span);
+	}
+	if (generator->distribution == DISTRIBUTION_ZIPFIAN)
+		draw_scrambled(generator, &batch, acknowledged, operations);
+	else
+		draw_keys(generator, state, &batch, first, acknowledged, operations);
 }
 
 void generator_draw(const struct generator *generator, struct generator_client *state, uint64_t index,
 		    uint64_t acknowledged, struct operation *operation)
 {
-	struct random stream = { .seed = random_at(state->stream, index), .counter = DRAW_KEY };
-	uint64_t chooser = random_at(stream.seed, DRAW_KIND);
-	int kind = 0;
-	for (int i = 0; i < OPERATION_KINDS - 1; i++)
-		kind += chooser >= generator->thresholds[i];
-	operation->kind = (enum operation_kind)kind;
-	operation->scan_count = 0;
-	operation->key_size = 0;
-	operation->key_number = 0;
-	if (kind == OPERATION_INSERT)
-		return;
-	if (kind == OPERATION_SCAN)
-		operation->scan_count = generator->scan_min +
-					hash_range(random_at(stream.seed, DRAW_SCAN), generator->scan_span);
-	operation->key_number = draw_key(generator, state, &stream, index, acknowledged);
+	draw_batch(generator, state, index, 1, acknowledged, operation);
+	if (operation->kind == OPERATION_INSERT)
+		operation->key_number = 0;
 }
 
-void generator_operation(const struct generator *generator, struct generator_client *state, uint64_t index,
-			 uint64_t acknowledged, struct operation *operation)
+void generator_operations(const struct generator *generator, struct generator_client *state, uint64_t first,
+			  uint32_t count, uint64_t acknowledged, struct operation *operations)
 {
-	generator_draw(generator, state, index, acknowledged, operation);
-	if (operation->kind != OPERATION_INSERT)
-		operation->key_size =
-			(uint32_t)key_format(generator->insert_order, operation->key_number, operation->key);
+	draw_batch(generator, state, first, count, acknowledged, operations);
+	for (uint32_t i = 0; i < count; i++) {
+		struct operation *operation = &operations[i];
+		if (operation->kind != OPERATION_INSERT)
+			operation->key_size = (uint32_t)key_format(generator->insert_order,
+								   operation->key_number, operation->key);
+		else
+			operation->key_number = 0;
+	}
 }
 
 /* --- shares --- */

@@ -28,6 +28,49 @@ static void keys_are_those_of_ycsb(void **state)
 	check_key(INSERT_HASHED, 10, "user2408371864701034737");
 	check_key(INSERT_HASHED, 999, "user2071219101098386137");
 	check_key(INSERT_HASHED, 1000000, "user1011632231655643464");
+	/* Of one octet to eight. */
+	check_key(INSERT_HASHED, 99, "user6405349725575133178");
+	check_key(INSERT_HASHED, 12345, "user1792800413050876852");
+	check_key(INSERT_HASHED, 16777215, "user6351794187124041284");
+	check_key(INSERT_HASHED, 16777216, "user7198699406700654750");
+	check_key(INSERT_HASHED, 10000000000ull, "user1201321332300452516");
+	check_key(INSERT_HASHED, 1ull << 40, "user6908947124047430886");
+	check_key(INSERT_HASHED, (1ull << 48) - 1, "user8321150676775934777");
+}
+
+/* Ranks by YCSB's formula, worked out apart from this code, and the keys that YCSB makes of them. */
+static void ranks_and_keys_are_those_of_ycsb(void **state)
+{
+	(void)state;
+	static const struct {
+		double u;
+		uint64_t rank, of_1000001, of_1100001;
+	} known[] = {
+		{ 0, 0, 801320, 316089 },
+		{ 0.03, 0, 801320, 316089 },
+		{ 0.05, 1, 216074, 7687 },
+		{ 0.06, 2, 971811, 932893 },
+		{ 0.1, 6, 293804, 57824 },
+		{ 0.25, 296, 84930, 365229 },
+		{ 0.5, 134552, 686676, 550119 },
+		{ 0.6, 1405413, 517910, 420563 },
+		{ 0.75, 42924421, 874340, 1010041 },
+		{ 0.9, 1170869537, 736200, 552087 },
+		{ 0.99, 8086205587ull, 153002, 172980 },
+		{ 0.999999, 9999787803ull, 634191, 290512 },
+	};
+	struct zipf_gray zipf;
+	zipf_gray_init(&zipf, 10000000001ull, 0.99, 26.46902820178302);
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		assert_int_equal(zipf_gray_rank(&zipf, known[i].u), known[i].rank);
+		assert_int_equal(fnv64_absolute(known[i].rank) % 1000001, known[i].of_1000001);
+		assert_int_equal(fnv64_absolute(known[i].rank) % 1100001, known[i].of_1100001);
+	}
+	static const double latest_u[] = { 0, 0.1, 0.13, 0.2, 0.5, 0.9, 0.999 };
+	static const uint64_t latest_rank[] = { 0, 0, 1, 2, 22, 471, 992 };
+	zipf_gray_init(&zipf, 1000, 0.99, zeta(1000, 0.99));
+	for (size_t i = 0; i < sizeof(latest_u) / sizeof(latest_u[0]); i++)
+		assert_int_equal(zipf_gray_rank(&zipf, latest_u[i]), latest_rank[i]);
 }
 
 static void numbers_are_printed_exactly(void **state)
@@ -90,6 +133,21 @@ static void assert_chi_square(const uint64_t *counts, const double *expected, in
 		fail_msg("chi-square %.1f with %d cells, limit %.1f", statistic, cells, limit);
 }
 
+/* Kolmogorov and Smirnov's statistic stays below its 99.999 % point; `expected` is cumulative. */
+static void assert_kolmogorov(const uint64_t *counts, const double *expected, int cells, uint64_t draws)
+{
+	double largest = 0;
+	uint64_t sum = 0;
+	for (int i = 0; i < cells; i++) {
+		sum += counts[i];
+		double distance = fabs((double)sum / (double)draws - expected[i]);
+		largest = distance > largest ? distance : largest;
+	}
+	double limit = 2.47 / sqrt((double)draws);
+	if (largest > limit)
+		fail_msg("the distributions are %.6f apart, limit %.6f", largest, limit);
+}
+
 static void exact_zipf_has_its_distribution(void **state)
 {
 	(void)state;
@@ -111,6 +169,9 @@ static void exact_zipf_has_its_distribution(void **state)
 		for (int i = 0; i < N; i++)
 			expected[i] = DRAWS * pow(i + 1, -thetas[t]) / sum;
 		assert_chi_square(counts, expected, N);
+		for (int i = 0; i < N; i++)
+			expected[i] = expected[i] / DRAWS + (i > 0 ? expected[i - 1] : 0);
+		assert_kolmogorov(counts, expected, N, DRAWS);
 	}
 	struct zipf_exact one;
 	struct random stream = random_stream(3);
@@ -274,6 +335,9 @@ static void uniform_is_uniform(void **state)
 		expected[i] = (double)DRAWS / RECORDS;
 	}
 	assert_chi_square(wide, expected, RECORDS);
+	for (int i = 0; i < RECORDS; i++)
+		expected[i] = (double)(i + 1) / RECORDS;
+	assert_kolmogorov(wide, expected, RECORDS, DRAWS);
 	memory_free(counts);
 }
 
@@ -299,6 +363,32 @@ static void latest_prefers_what_came_last(void **state)
 	assert_int_equal(key_of(&generator, &draw, 5, 1), 0);
 	for (uint64_t i = 0; i < 100; i++)
 		assert_int_equal(key_of(&generator, &draw, i, 2), 1);
+}
+
+/* The share of each distance from the newest key is that of its rank under Gray's approximation. */
+static void latest_has_its_distribution(void **state)
+{
+	(void)state;
+	enum { RECORDS = 301, RANKS = RECORDS - 1, DRAWS = 1000000 };
+	uint32_t *counts;
+	shares_of(DISTRIBUTION_LATEST, RECORDS, DRAWS, &counts);
+	struct zipf_gray zipf;
+	zipf_gray_init(&zipf, RANKS, 0.99, zeta(RANKS, 0.99));
+	uint64_t by_rank[RANKS];
+	double expected[RANKS], cumulative[RANKS], previous = 0;
+	for (uint64_t rank = 0; rank < RANKS; rank++) {
+		double end = rank == 0	 ? 1 / zipf.zeta_n
+			     : rank == 1 ? zipf.second / zipf.zeta_n
+					 : 1 + (pow((double)(rank + 1) / RANKS, 0.01) - 1) / zipf.eta;
+		by_rank[rank] = counts[RECORDS - 1 - rank];
+		cumulative[rank] = end;
+		expected[rank] = DRAWS * (end - previous);
+		previous = end;
+	}
+	assert_int_equal(counts[0], 0);
+	assert_chi_square(by_rank, expected, RANKS);
+	assert_kolmogorov(by_rank, cumulative, RANKS, DRAWS);
+	memory_free(counts);
 }
 
 static void what_is_not_acknowledged_is_not_drawn(void **state)
@@ -339,7 +429,7 @@ static void operations_follow_the_mix(void **state)
 	generator_client_init(&generator, &draw, 1);
 	for (uint64_t i = 0; i < DRAWS; i++) {
 		struct operation operation;
-		generator_operation(&generator, &draw, i, 1000, &operation);
+		generator_operations(&generator, &draw, i, 1, 1000, &operation);
 		counts[operation.kind]++;
 		if (operation.kind == OPERATION_SCAN) {
 			assert_in_range(operation.scan_count, 1, 100);
@@ -363,6 +453,48 @@ static void operations_follow_the_mix(void **state)
 	assert_chi_square(lengths + 1, expected_lengths, 100);
 }
 
+/* Batches are how operations are drawn, not which: the definition, by random.h and the formulas alone. */
+static void batches_hold_the_defined_operations(void **state)
+{
+	(void)state;
+	enum { RECORDS = 5000, ACKNOWLEDGED = 4000 };
+	struct phase phase = run_phase(DISTRIBUTION_ZIPFIAN);
+	phase.mix[OPERATION_INSERT] = 0.25;
+	phase.mix[OPERATION_SCAN] = 1;
+	phase.scan_max = 50;
+	phase.operations = 100000;
+	struct generator generator;
+	struct generator_client draw;
+	struct operation operations[GENERATOR_BATCH];
+	assert_ok(generator_init(&generator, &workload, &phase, RECORDS));
+	generator_client_init(&generator, &draw, 3);
+	assert_int_equal(generator.item_count, RECORDS + 22222 + 1);
+	uint64_t first = 0, redrawn = 0;
+	for (uint32_t round = 0; round < 200; round++) {
+		uint32_t count = round % GENERATOR_BATCH + 1;
+		generator_operations(&generator, &draw, first, count, ACKNOWLEDGED, operations);
+		for (uint32_t i = 0; i < count; i++) {
+			uint64_t stream = random_at(random_at(42, 3), first + i);
+			double kind = (double)random_at(stream, 0) * 0x1p-64 * 2.25;
+			struct random keys = { .seed = stream, .counter = 2 };
+			uint64_t number;
+			if (operations[i].kind == OPERATION_INSERT) {
+				assert_true(kind >= 1 && kind <= 1.25);
+				continue;
+			}
+			assert_int_equal(operations[i].kind, kind < 1 ? OPERATION_READ : OPERATION_SCAN);
+			do {
+				uint64_t rank = zipf_gray_rank(&generator.scrambled, random_unit(&keys));
+				number = fnv64_absolute(rank) % generator.item_count;
+				redrawn += number >= ACKNOWLEDGED;
+			} while (number >= ACKNOWLEDGED);
+			assert_int_equal(operations[i].key_number, number);
+		}
+		first += count;
+	}
+	assert_true(redrawn > 1000);
+}
+
 static void operations_depend_on_their_number_alone(void **state)
 {
 	(void)state;
@@ -382,13 +514,13 @@ static void operations_depend_on_their_number_alone(void **state)
 		struct operation first[100], again;
 		int same = 0;
 		for (uint64_t i = 0; i < 100; i++)
-			generator_operation(&generator, &forward, i, 5000, &first[i]);
+			generator_operations(&generator, &forward, i, 1, 5000, &first[i]);
 		for (uint64_t i = 100; i-- > 0;) {
-			generator_operation(&generator, &backward, i, 5000, &again);
+			generator_operations(&generator, &backward, i, 1, 5000, &again);
 			assert_int_equal(again.kind, first[i].kind);
 			assert_int_equal(again.key_number, first[i].key_number);
 			assert_int_equal(again.scan_count, first[i].scan_count);
-			generator_operation(&generator, &other, i, 5000, &again);
+			generator_operations(&generator, &other, i, 1, 5000, &again);
 			same += again.key_number == first[i].key_number;
 		}
 		assert_true(same < 50);
@@ -432,6 +564,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keys_are_those_of_ycsb),
+		cmocka_unit_test(ranks_and_keys_are_those_of_ycsb),
 		cmocka_unit_test(numbers_are_printed_exactly),
 		cmocka_unit_test(zeta_matches_known_values),
 		cmocka_unit_test(exact_zipf_has_its_distribution),
@@ -441,8 +574,10 @@ int main(void)
 		cmocka_unit_test(scrambled_zipf_has_its_distribution),
 		cmocka_unit_test(uniform_is_uniform),
 		cmocka_unit_test(latest_prefers_what_came_last),
+		cmocka_unit_test(latest_has_its_distribution),
 		cmocka_unit_test(what_is_not_acknowledged_is_not_drawn),
 		cmocka_unit_test(operations_follow_the_mix),
+		cmocka_unit_test(batches_hold_the_defined_operations),
 		cmocka_unit_test(operations_depend_on_their_number_alone),
 		cmocka_unit_test(senseless_phases_are_refused),
 		cmocka_unit_test(shares_of_known_counts),

@@ -15,7 +15,9 @@
 #include "base/list.h"
 #include "base/memory.h"
 #include "harness/client.h"
+#include "harness/hiccup.h"
 #include "harness/process_stats.h"
+#include "harness/ticks.h"
 
 enum {
 	NS_PER_SECOND = 1000000000,
@@ -52,6 +54,7 @@ struct measurement {
 	double cpu_begin;
 	struct device_counters device_begin;
 	struct counter_set counters_begin;
+	struct hiccup *hiccup; /* NULL: no thread could be had for it */
 	bool peak_is_exact;
 	uint64_t peak_sampled;
 	/* the second under way */
@@ -362,6 +365,8 @@ static void begin_measuring(struct measurement *run)
 	run->point_device = run->device_begin;
 	run->cpu_begin = process_cpu_seconds();
 	run->point_cpu = run->cpu_begin;
+	if (!status_is_ok(hiccup_start(&run->hiccup)))
+		run->hiccup = NULL;
 	run->result->start_unix_ns = clock_wall_ns();
 	run->begin_ns = clock_now_ns();
 	run->point_ns = run->begin_ns;
@@ -422,10 +427,12 @@ static struct status allocate_clients(struct measurement *run)
 	group->clients = memory_allocate_aligned(64, bytes);
 	if (group->clients != NULL)
 		memset((void *)group->clients, 0, bytes);
+	group->inserting = memory_allocate_zeroed(group->count, sizeof(*group->inserting));
 	run->arguments = memory_allocate_zeroed(group->count, sizeof(*run->arguments));
 	run->before = memory_allocate_zeroed(group->count, OPERATION_KINDS * sizeof(run->before[0]));
 	run->interval = histogram_create();
-	if (group->clients == NULL || run->arguments == NULL || run->before == NULL || run->interval == NULL)
+	if (group->clients == NULL || group->inserting == NULL || run->arguments == NULL ||
+	    run->before == NULL || run->interval == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	for (uint32_t i = 0; i < group->count; i++) {
 		struct client *client = &group->clients[i];
@@ -501,8 +508,10 @@ static struct status set_up(struct measurement *run)
 	if (group->wake_fd < 0)
 		return status_from_errno(errno, "cannot create an eventfd", NULL);
 	TRY(value_maker_create(context->workload->seed, context->workload->compressibility, &group->maker));
+	bool scans = phase->kind == PHASE_RUN && phase->mix[OPERATION_SCAN] > 0;
+	uint64_t scan_max = scans ? group->generator.scan_min + group->generator.scan_span - 1 : 0;
 	if (group->verifier != NULL)
-		TRY(verifier_begin_phase(group->verifier, group->count));
+		TRY(verifier_begin_phase(group->verifier, group->count, scan_max));
 	TRY(allocate_clients(run));
 	share_out(run);
 	return status_ok();
@@ -518,9 +527,11 @@ static void tear_down(struct measurement *run)
 			histogram_free(run->before[i * OPERATION_KINDS + kind]);
 	}
 	memory_free(group->clients);
+	memory_free((void *)group->inserting);
 	memory_free(run->arguments);
 	memory_free(run->before);
 	memory_free(run->threads);
+	histogram_free(hiccup_stop(run->hiccup));
 	histogram_free(run->interval);
 	value_maker_free(group->maker);
 	if (group->wake_fd >= 0)
@@ -544,7 +555,7 @@ static struct status merge_histogram(struct histogram **into, const struct histo
 static struct status collect_clients(struct measurement *run)
 {
 	struct phase_result *result = run->result;
-	uint64_t first_failure_ns = UINT64_MAX;
+	uint64_t first_failure = UINT64_MAX;
 	for (uint32_t i = 0; i < run->group.count; i++) {
 		const struct client *client = &run->group.clients[i];
 		for (int kind = 0; kind < OPERATION_KINDS; kind++)
@@ -554,8 +565,8 @@ static struct status collect_clients(struct measurement *run)
 		result->operations += client->operations;
 		result->failed += client->failed;
 		result->user_bytes_written += client->bytes_written;
-		if (client->failed > 0 && client->failed_at_ns < first_failure_ns) {
-			first_failure_ns = client->failed_at_ns;
+		if (client->failed > 0 && client->failed_at < first_failure) {
+			first_failure = client->failed_at;
 			result->first_failure = client->first_failure;
 		}
 	}
@@ -696,6 +707,8 @@ static void end_measuring(struct measurement *run, uint64_t end_ns)
 	take_device_counters(run);
 	result->seconds = (double)(end_ns - run->begin_ns) / NS_PER_SECOND;
 	finish_timeline(run, end_ns);
+	result->hiccups = hiccup_stop(run->hiccup);
+	run->hiccup = NULL;
 	report_progress(run, clock_now_ns());
 }
 
@@ -740,6 +753,7 @@ struct status phase_run(struct phase_context *context, const struct phase *phase
 	run->context = context;
 	run->phase = phase;
 	run->result = result;
+	ticks_calibrate();
 	struct status status = set_up(run);
 	if (status_is_ok(status))
 		status = measure(run);
@@ -756,6 +770,8 @@ void phase_result_free(struct phase_result *result)
 		histogram_free(result->service[kind]);
 		result->service[kind] = NULL;
 	}
+	histogram_free(result->hiccups);
+	result->hiccups = NULL;
 	memory_free(result->timeline);
 	result->timeline = NULL;
 	result->timeline_count = 0;

@@ -54,6 +54,7 @@ struct phase_result {
 	 * alone makes some keys look hot.
 	 */
 	double top1_share, top1pct_share, top10pct_share;
+	struct histogram *hiccups; /* how late threads woke meanwhile (hiccup.h); NULL: not watched; owned */
 	bool stopped_early;
 	struct timeline_point *timeline;
 	size_t timeline_count;

@@ -33,6 +33,8 @@ struct toy {
 	uint64_t writes, calls;
 	/* faults, each every n-th time; 0: never */
 	uint64_t fail_writes, lose_writes, hide_reads, spoil_reads;
+	uint64_t skip_rows, repeat_rows, swap_rows, cut_scans;
+	uint64_t rows_shown, scans;
 	uint64_t slow_ns;
 	uint64_t idle_ns;
 };
@@ -133,6 +135,13 @@ static struct status toy_remove(struct driver_client *client, struct slice key)
 	return status_make(found ? STATUS_OK : STATUS_NOT_FOUND);
 }
 
+static bool toy_show(struct toy *toy, size_t at,
+		     bool (*each)(void *context, struct slice key, struct slice value), void *context)
+{
+	struct row *row = toy->rows[at];
+	return each(context, slice_make(row->key, row->key_size), slice_make(row->value, VALUE_BYTES));
+}
+
 static struct status toy_scan(struct driver_client *client, struct slice key, uint64_t count,
 			      bool (*each)(void *context, struct slice key, struct slice value),
 			      void *context)
@@ -141,9 +150,21 @@ static struct status toy_scan(struct driver_client *client, struct slice key, ui
 	pthread_mutex_lock(&toy->lock);
 	bool found;
 	size_t at = toy_find(toy, key, &found);
-	for (uint64_t i = 0; i < count && at + i < toy->count; i++) {
-		struct row *row = toy->rows[at + i];
-		if (!each(context, slice_make(row->key, row->key_size), slice_make(row->value, VALUE_BYTES)))
+	if (every(toy->cut_scans, toy->scans++))
+		count /= 2;
+	for (uint64_t i = 0; i < count && at < toy->count; i++) {
+		uint64_t number = toy->rows_shown++;
+		if (every(toy->skip_rows, number) && ++at == toy->count)
+			break;
+		if (every(toy->repeat_rows, number) && ++i < count)
+			(void)toy_show(toy, at, each, context);
+		if (every(toy->swap_rows, number) && at + 1 < toy->count && ++i < count) {
+			(void)toy_show(toy, at + 1, each, context);
+			(void)toy_show(toy, at, each, context);
+			at += 2;
+			continue;
+		}
+		if (!toy_show(toy, at++, each, context))
 			break;
 	}
 	pthread_mutex_unlock(&toy->lock);
@@ -556,6 +577,114 @@ static void lies_are_found_out(void **state)
 	assert_non_null(strstr(text, "damaged"));
 }
 
+/* --- YCSB's workloads --- */
+
+static const struct {
+	const char *name;
+	double mix[OPERATION_KINDS]; /* read, update, insert, scan, rmw, delete */
+	enum distribution distribution;
+} ycsb[] = {
+	{ "c", { 1 }, DISTRIBUTION_ZIPFIAN },
+	{ "a", { 0.5, 0.5 }, DISTRIBUTION_ZIPFIAN },
+	{ "b", { 0.95, 0.05 }, DISTRIBUTION_ZIPFIAN },
+	{ "f", { [OPERATION_READ] = 0.5, [OPERATION_RMW] = 0.5 }, DISTRIBUTION_ZIPFIAN },
+	{ "d", { [OPERATION_READ] = 0.95, [OPERATION_INSERT] = 0.05 }, DISTRIBUTION_LATEST },
+	{ "e", { [OPERATION_SCAN] = 0.95, [OPERATION_INSERT] = 0.05 }, DISTRIBUTION_ZIPFIAN },
+};
+
+static struct phase ycsb_phase(size_t which, uint64_t operations)
+{
+	struct phase phase = {
+		.name = (char *)ycsb[which].name,
+		.kind = PHASE_RUN,
+		.distribution = ycsb[which].distribution,
+		.clients = 4,
+		.operations = operations,
+		.scan_min = 1,
+		.scan_max = 100,
+	};
+	memcpy(phase.mix, ycsb[which].mix, sizeof(phase.mix));
+	return phase;
+}
+
+static uint64_t count_of(const struct phase_result *result, enum operation_kind kind)
+{
+	return result->service[kind] == NULL ? 0 : result->service[kind]->count;
+}
+
+/* F: the reads of read-modify-writes count as reads, their writes as updates, as YCSB records them. */
+static void check_counts(const struct phase_result *result, const char *name, uint64_t operations)
+{
+	uint64_t rmw = count_of(result, OPERATION_RMW);
+	assert_int_equal(count_of(result, OPERATION_READ) + count_of(result, OPERATION_SCAN) +
+				 count_of(result, OPERATION_UPDATE) + count_of(result, OPERATION_INSERT),
+			 operations + rmw);
+	if (strcmp(name, "f") == 0) {
+		assert_int_equal(count_of(result, OPERATION_READ), operations);
+		assert_int_equal(count_of(result, OPERATION_UPDATE), rmw);
+		assert_true(rmw > operations / 3);
+	}
+}
+
+/* All on one database: D goes on where the load ended, and E where D did. */
+static void workloads_follow_each_other(void **state)
+{
+	(void)state;
+	enum { OPERATIONS = 8000 };
+	struct bench bench;
+	bench_open(&bench, false);
+	bench_load(&bench);
+	uint64_t expected = 1000;
+	for (size_t i = 0; i < sizeof(ycsb) / sizeof(ycsb[0]); i++) {
+		struct phase phase = ycsb_phase(i, OPERATIONS);
+		struct phase_result result;
+		assert_ok(phase_run(&bench.context, &phase, &result));
+		assert_string_equal(result.first_mismatch, "");
+		assert_int_equal(result.operations, OPERATIONS);
+		assert_int_equal(result.failed, 0);
+		assert_true(result.verify_checked >= OPERATIONS / 3);
+		check_counts(&result, phase.name, OPERATIONS);
+		expected += count_of(&result, OPERATION_INSERT);
+		assert_int_equal(bench.context.inserted, expected);
+		assert_int_equal(bench.toy->count, expected);
+		phase_result_free(&result);
+	}
+	assert_in_range(expected, 1000 + 2 * 300, 1000 + 2 * 500);
+	for (uint64_t number = 0; number < expected; number++) {
+		uint8_t key[KEY_TEXT_MAX];
+		bool found;
+		toy_find(bench.toy, slice_make(key, key_format(INSERT_HASHED, number, key)), &found);
+		assert_true(found);
+	}
+	bench_close(&bench);
+}
+
+static void scans_that_lie_are_found_out(void **state)
+{
+	(void)state;
+	static const char *const said[] = { "", "missing", "out of order", "missing", "missing" };
+	for (int fault = 0; fault < 5; fault++) {
+		struct bench bench;
+		bench_open(&bench, fault % 2 == 0);
+		bench_load(&bench);
+		uint64_t *const faults[] = { NULL, &bench.toy->skip_rows, &bench.toy->repeat_rows,
+					     &bench.toy->swap_rows, &bench.toy->cut_scans };
+		if (fault > 0)
+			*faults[fault] = fault == 4 ? 50 : 1000;
+		struct phase phase = ycsb_phase(5, 2000);
+		struct phase_result result;
+		assert_ok(phase_run(&bench.context, &phase, &result));
+		if (strstr(result.first_mismatch, said[fault]) == NULL)
+			fail_msg("'%s' says nothing of '%s'", result.first_mismatch, said[fault]);
+		if (fault == 0)
+			assert_int_equal(result.verify_mismatches, 0);
+		else
+			assert_true(result.verify_mismatches >= 20);
+		phase_result_free(&result);
+		bench_close(&bench);
+	}
+}
+
 static void what_cannot_run_is_refused(void **state)
 {
 	(void)state;
@@ -624,6 +753,8 @@ int main(void)
 		cmocka_unit_test(a_phase_can_be_stopped),
 		cmocka_unit_test(failures_are_reported_and_accuse_nobody),
 		cmocka_unit_test(lies_are_found_out),
+		cmocka_unit_test(workloads_follow_each_other),
+		cmocka_unit_test(scans_that_lie_are_found_out),
 		cmocka_unit_test(what_cannot_run_is_refused),
 		cmocka_unit_test(overhead_is_small),
 	};

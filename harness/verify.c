@@ -26,7 +26,14 @@ enum {
 	DIRECTORY_ENTRIES = 1 << 16,
 	BUCKETS = 2048,
 	CANDIDATES_MAX = 64, /* versions that a value too short to decode is compared with */
+
+	/* Keys that a scan looks up: some may be absent. Longer scans are checked this far. */
+	EXPECTED_EXTRA = 64,
+	SCAN_ROWS_MAX = 1 << 16,
 };
+
+/* The key is in the index, or was written before there was one. */
+static const uint32_t flag_written = 1u << 31;
 
 _Static_assert(LAG_MAX + 3 * CROSSING < 1 << VERSION_BITS, "versions of one read must not wrap");
 
@@ -40,6 +47,7 @@ struct client_state {
 	_Alignas(64) _Atomic uint64_t slot;
 	_Atomic uint64_t advances; /* by how many versions this client has advanced floors */
 	_Atomic uint64_t checked, undecided, mismatches;
+	struct verify_expected *expected; /* expected_capacity of the scan under way */
 };
 
 struct bucket_events {
@@ -53,6 +61,9 @@ struct verifier {
 	enum insert_order insert_order;
 	struct client_state *clients;
 	uint32_t client_count;
+	struct verify_index *index; /* NULL: nobody scans */
+	struct verify_expected *expected;
+	size_t expected_capacity; /* of each client */
 	_Atomic(key_word *) *directory;
 	_Atomic uint32_t noting; /* 0: no mismatch yet, 1: the first is being noted, 2: it is there */
 	char first_mismatch[256];
@@ -125,11 +136,53 @@ void verifier_destroy(struct verifier *verifier)
 	if (verifier->directory != NULL)
 		memory_unmap((void *)verifier->directory, DIRECTORY_ENTRIES * sizeof(verifier->directory[0]));
 	value_maker_free(verifier->maker);
+	verify_index_destroy(verifier->index);
+	memory_free(verifier->expected);
 	memory_free(verifier->clients);
 	memory_free(verifier);
 }
 
-struct status verifier_begin_phase(struct verifier *verifier, uint32_t count)
+/* Calls `each`, unless NULL, with the number of each key that was ever written; returns how many they are. */
+static uint64_t each_written(const struct verifier *verifier,
+			     void (*each)(struct verify_index *index, uint64_t key_number))
+{
+	uint64_t count = 0;
+	for (uint64_t i = 0; i < DIRECTORY_ENTRIES; i++) {
+		key_word *chunk = atomic_load_explicit(&verifier->directory[i], memory_order_relaxed);
+		for (uint64_t k = 0; chunk != NULL && k < CHUNK_KEYS; k++) {
+			if ((atomic_load_explicit(&chunk[k], memory_order_relaxed) & flag_written) == 0)
+				continue;
+			count++;
+			if (each != NULL)
+				each(verifier->index, i * CHUNK_KEYS + k);
+		}
+	}
+	return count;
+}
+
+static struct status prepare_scans(struct verifier *verifier, uint64_t scan_max)
+{
+	verify_index_destroy(verifier->index);
+	memory_free(verifier->expected);
+	verifier->index = NULL;
+	verifier->expected = NULL;
+	if (scan_max == 0)
+		return status_ok();
+	TRY(verify_index_create(verifier->insert_order, each_written(verifier, NULL), &verifier->index));
+	(void)each_written(verifier, verify_index_put);
+	TRY(verify_index_sort(verifier->index));
+	size_t rows = scan_max < SCAN_ROWS_MAX ? scan_max : SCAN_ROWS_MAX;
+	verifier->expected_capacity = rows + rows / 2 + EXPECTED_EXTRA;
+	size_t all = verifier->expected_capacity * verifier->client_count;
+	verifier->expected = memory_allocate(all * sizeof(verifier->expected[0]));
+	if (verifier->expected == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	for (uint32_t i = 0; i < verifier->client_count; i++)
+		verifier->clients[i].expected = verifier->expected + i * verifier->expected_capacity;
+	return status_ok();
+}
+
+struct status verifier_begin_phase(struct verifier *verifier, uint32_t count, uint64_t scan_max)
 {
 	struct client_state *clients = memory_allocate_aligned(64, count * sizeof(*clients));
 	if (clients == NULL)
@@ -139,7 +192,7 @@ struct status verifier_begin_phase(struct verifier *verifier, uint32_t count)
 	verifier->clients = clients;
 	verifier->client_count = count;
 	atomic_store(&verifier->noting, 0);
-	return status_ok();
+	return prepare_scans(verifier, scan_max);
 }
 
 void verifier_totals(const struct verifier *verifier, struct verify_totals *totals)
@@ -194,8 +247,9 @@ void verify_prefetch(const struct verifier *verifier, uint64_t key_number)
 /* --- writes --- */
 
 /* Step 2. */
-static uint32_t issue_version(struct verifier *verifier, key_word *word, uint32_t bucket, bool removes)
+static uint32_t issue_version(struct verifier *verifier, key_word *word, uint64_t key_number, bool removes)
 {
+	uint32_t bucket = bucket_of(key_number);
 	uint32_t old = atomic_load_explicit(word, memory_order_relaxed);
 	uint32_t next;
 	do {
@@ -209,12 +263,18 @@ static uint32_t issue_version(struct verifier *verifier, key_word *word, uint32_
 							  memory_order_release);
 			next = (old & ~(uint32_t)(VERSION_MASK | FLAG_SHARED)) | issued;
 		}
+		next |= flag_written;
 		if (removes)
 			next &= ~(uint32_t)FLAG_PRESENT;
 	} while (!atomic_compare_exchange_weak_explicit(word, &old, next, memory_order_acq_rel,
 							memory_order_relaxed));
 	if (removes)
 		atomic_fetch_add_explicit(&verifier->events[bucket].deletes, 1, memory_order_release);
+	/* Without memory for it, a scan does not miss the key. */
+	if ((old & flag_written) == 0 && verifier->index != NULL) {
+		struct status status = verify_index_add(verifier->index, key_number);
+		(void)status;
+	}
 	return issued_of(next);
 }
 
@@ -254,7 +314,7 @@ uint32_t verify_write_begin(struct verifier *verifier, uint32_t client, uint64_t
 	uint64_t key = key_number << SLOT_KEY_SHIFT;
 	atomic_store_explicit(slot, key | SLOT_ISSUING, memory_order_release);
 	atomic_fetch_add_explicit(&verifier->in_flight[bucket], 1, memory_order_acq_rel);
-	uint32_t version = issue_version(verifier, word, bucket, removes);
+	uint32_t version = issue_version(verifier, word, key_number, removes);
 	atomic_store_explicit(slot, key | SLOT_IN_FLIGHT | version, memory_order_release);
 	write->version = version;
 	write->lowest = version;
@@ -399,6 +459,8 @@ bool verify_read_value(struct verifier *verifier, uint32_t client, const struct 
 		return mismatch(verifier, client, key_number, "a value of a key that was never written");
 	uint32_t end;
 	bool judged = read_end(verifier, read, &end);
+	if ((end & flag_written) == 0)
+		return mismatch(verifier, client, key_number, "a value of a key that was never written");
 	uint32_t first = floor_of(read->begin);
 	uint32_t window = ahead_of(issued_of(end), first);
 	uint64_t said_key;
@@ -444,25 +506,57 @@ static uint64_t advances_of_all(const struct verifier *verifier)
 	return sum;
 }
 
-void verify_scan_begin(struct verifier *verifier, uint64_t start_number, struct slice start,
+void verify_scan_begin(struct verifier *verifier, uint32_t client, uint64_t start_number, uint64_t count,
 		       struct verify_scan *scan)
 {
-	scan->rows = 0;
-	scan->start_seen = false;
-	scan->key_size = 0;
-	DASSERT(start.size <= sizeof(scan->key));
-	scan->advances = advances_of_all(verifier);
-	verify_read_begin(verifier, start_number, &scan->first);
+	ASSERT(verifier->index != NULL);
+	struct verify_place start = verify_place_of(verifier->insert_order, start_number);
+	*scan = (struct verify_scan) {
+		.start_number = start_number,
+		.count = count,
+		.advances = advances_of_all(verifier),
+		.last = start,
+		.expected = verifier->clients[client].expected,
+	};
+	struct verify_walk walk;
+	uint64_t present = 0;
+	verify_walk_begin(verifier->index, start, &walk);
+	while (present < count && scan->expected_count < verifier->expected_capacity) {
+		struct verify_expected *expected = &scan->expected[scan->expected_count];
+		if (!verify_walk_next(&walk, &expected->place))
+			break;
+		verify_read_begin(verifier, verify_place_number(expected->place), &expected->read);
+		present += (expected->read.begin & FLAG_PRESENT) != 0;
+		scan->expected_count++;
+	}
 }
 
-/* Whether the version of a row is possible; the scan's snapshot may be older than the floor. */
+/* A key that the rows have stepped over, or ended before. */
+static bool judge_absence(struct verifier *verifier, uint32_t client, const struct verify_scan *scan,
+			  const struct verify_read *read)
+{
+	if ((read->begin & FLAG_PRESENT) == 0)
+		return true;
+	struct bucket_events *events = &verifier->events[bucket_of(read->key_number)];
+	if (atomic_load_explicit(&events->deletes, memory_order_acquire) != read->deletes)
+		return undecided(verifier, client);
+	uint8_t start[KEY_TEXT_MAX];
+	size_t size = key_format(verifier->insert_order, scan->start_number, start);
+	return mismatch(verifier, client, read->key_number,
+			"missing from a scan of %llu rows from %.*s, after row %llu: expected version %u or "
+			"newer",
+			(unsigned long long)scan->count, (int)size, (const char *)start,
+			(unsigned long long)scan->rows, floor_of(read->begin));
+}
+
+/* The version of a row that was not expected; the scan's snapshot may be older than the floor. */
 static bool judge_row_version(struct verifier *verifier, uint32_t client, const struct verify_scan *scan,
 			      uint64_t key_number, uint32_t said)
 {
 	key_word *word = word_if_there(verifier, key_number);
-	if (word == NULL)
+	uint32_t now = word == NULL ? 0 : atomic_load_explicit(word, memory_order_acquire);
+	if ((now & flag_written) == 0)
 		return mismatch(verifier, client, key_number, "a row of a key that was never written");
-	uint32_t now = atomic_load_explicit(word, memory_order_acquire);
 	uint32_t floor = floor_of(now);
 	if (said <= VERSION_MASK && ahead_of(said, floor) <= ahead_of(issued_of(now), floor))
 		return right(verifier, client);
@@ -476,50 +570,71 @@ static bool judge_row_version(struct verifier *verifier, uint32_t client, const 
 			(unsigned long long)slack);
 }
 
-bool verify_scan_row(struct verifier *verifier, uint32_t client, struct verify_scan *scan, struct slice start,
-		     struct slice key, struct slice value)
+/* A row whose key was not noted when the scan began. */
+static bool judge_other_row(struct verifier *verifier, uint32_t client, const struct verify_scan *scan,
+			    struct verify_place place, struct slice value)
 {
-	uint64_t start_number = scan->first.key_number;
-	struct slice before = scan->rows == 0 ? start : slice_make(scan->key, scan->key_size);
-	int order = slice_compare(key, before);
-	if (scan->rows == 0 && order == 0)
-		scan->start_seen = true;
-	if (order < 0 || (scan->rows > 0 && order == 0))
-		return mismatch(verifier, client, start_number,
-				"row %llu of a scan from there is out of order",
-				(unsigned long long)scan->rows);
-	if (key.size > KEY_TEXT_MAX)
-		return mismatch(verifier, client, start_number,
-				"row %llu of a scan from there has a strange key",
-				(unsigned long long)scan->rows);
-	scan->rows++;
-	scan->key_size = (uint32_t)key.size;
-	memcpy(scan->key, key.data, key.size);
 	if (value.size != verifier->value_size)
-		return mismatch(verifier, client, start_number, "a row of %zu bytes in a scan from there",
-				value.size);
+		return mismatch(verifier, client, scan->start_number,
+				"a row of %zu bytes in a scan from there", value.size);
 	uint64_t said_key;
 	uint32_t said;
 	if (!value_decode(value, &said_key, &said))
 		return undecided(verifier, client);
-	uint8_t text[KEY_TEXT_MAX];
-	size_t size = key_format(verifier->insert_order, said_key, text);
-	if (!slice_equal(key, slice_make(text, size)))
-		return mismatch(verifier, client, start_number,
-				"row %llu of a scan from there has another key's value",
+	if (verify_place_compare(verify_place_of(verifier->insert_order, said_key), place) != 0)
+		return mismatch(verifier, client, scan->start_number,
+				"row %llu of a scan from there has another key's value, or a damaged one",
 				(unsigned long long)scan->rows - 1);
 	if (!value_matches(verifier->maker, said_key, said, value))
 		return mismatch(verifier, client, said_key, "a row of version %u with damaged bytes", said);
 	return judge_row_version(verifier, client, scan, said_key, said);
 }
 
-bool verify_scan_end(struct verifier *verifier, uint32_t client, const struct verify_scan *scan,
-		     uint64_t count)
+/* Judges the expected keys before `place`, NULL: all; returns the one at it, if there is one. */
+static struct verify_expected *step_to(struct verifier *verifier, uint32_t client, struct verify_scan *scan,
+				       const struct verify_place *place, bool *passed)
 {
-	if (scan->rows > count)
-		return mismatch(verifier, client, scan->first.key_number, "%llu rows, %llu were asked for",
-				(unsigned long long)scan->rows, (unsigned long long)count);
-	if (count == 0 || scan->start_seen)
-		return true;
-	return verify_read_missing(verifier, client, &scan->first);
+	while (scan->expected_next < scan->expected_count) {
+		struct verify_expected *expected = &scan->expected[scan->expected_next];
+		int order = place == NULL ? -1 : verify_place_compare(expected->place, *place);
+		if (order > 0)
+			return NULL;
+		scan->expected_next++;
+		if (order == 0)
+			return expected;
+		*passed = judge_absence(verifier, client, scan, &expected->read) && *passed;
+	}
+	return NULL;
+}
+
+bool verify_scan_row(struct verifier *verifier, uint32_t client, struct verify_scan *scan, struct slice key,
+		     struct slice value)
+{
+	uint64_t row = scan->rows++;
+	struct verify_place place;
+	if (!verify_place_of_text(key, &place))
+		return mismatch(verifier, client, scan->start_number,
+				"row %llu of a scan from there has a strange key", (unsigned long long)row);
+	int order = verify_place_compare(place, scan->last);
+	if (order < 0 || (scan->moved && order == 0))
+		return mismatch(verifier, client, scan->start_number,
+				"row %llu of a scan from there is out of order", (unsigned long long)row);
+	scan->last = place;
+	scan->moved = true;
+	bool passed = true;
+	struct verify_expected *expected = step_to(verifier, client, scan, &place, &passed);
+	if (expected != NULL)
+		return verify_read_value(verifier, client, &expected->read, value) && passed;
+	return judge_other_row(verifier, client, scan, place, value) && passed;
+}
+
+bool verify_scan_end(struct verifier *verifier, uint32_t client, struct verify_scan *scan)
+{
+	if (scan->rows > scan->count)
+		return mismatch(verifier, client, scan->start_number, "%llu rows, %llu were asked for",
+				(unsigned long long)scan->rows, (unsigned long long)scan->count);
+	bool passed = true;
+	if (scan->rows < scan->count)
+		(void)step_to(verifier, client, scan, NULL, &passed);
+	return passed;
 }

@@ -68,13 +68,20 @@
  * were passed (one may have been counted just before the read), so fewer than 3 * CROSSING versions were
  * issued, and LAG_MAX + 3 * CROSSING < 2^14. Otherwise the read is not judged by its version.
  *
- * Scans. Rows must ascend from the start key, each with the value of its own key, not newer than issued. A
- * row may be older than its key's floor by no more than all floors together have advanced since the scan
- * began (its snapshot may be that old); without writes that is exact. If the start key was surely present it
- * must be the first row. A row missing from the middle is not noticed.
+ * Scans. Before the engine is called, the keys from the start key on are looked up in an index of all keys
+ * (verify_index.h), as many as cover the rows asked for, and for each of them what a read would note. Rows
+ * must ascend from the start key. Each row of a noted key is judged as a read of it would be; a noted key
+ * that the rows step over, or that they end before though fewer came than were asked for, as a read that
+ * found nothing. So a row that is missing, stale, twice there, misplaced or risen from the dead is noticed,
+ * exactly as a read would notice it; of several missing rows at least the first. A row of a key that was not
+ * noted (it was first written after the scan had begun, or lies behind those noted, because others were
+ * removed meanwhile) must carry its key's value, not newer than issued, and older than its floor by no more
+ * than all floors together have advanced since. The index takes a key before its first write begins, so every
+ * key acknowledged before a scan is in it; of two first writes of one key at once only one does so, and a
+ * scan may overlook the key until it has.
  *
- * Values under 8 bytes are compared with each version that is possible, up to 64 of them, and tell nothing
- * about a row of a scan. Empty values tell only that they are there.
+ * Values under 8 bytes are compared with each version that is possible, up to 64 of them. Empty values tell
+ * only that they are there.
  *
  * Threading: each client index is used by one client at a time. All functions on clients are thread-safe,
  * never wait, and suit tasks.
@@ -87,6 +94,7 @@
 
 #include "base/slice.h"
 #include "base/status.h"
+#include "harness/verify_index.h"
 #include "harness/workload.h"
 
 struct verifier;
@@ -97,13 +105,14 @@ void verifier_destroy(struct verifier *verifier); /* NULL is allowed */
 
 /*
  * Room for clients 0 .. count - 1, and all totals at zero; between phases only, when nothing is in flight.
- * What is known about keys stays.
+ * What is known about keys stays. `scan_max`: the most rows of a scan; 0: nobody scans, and no index is made.
+ * After an error no client may begin.
  */
-MUST_CHECK struct status verifier_begin_phase(struct verifier *verifier, uint32_t count);
+MUST_CHECK struct status verifier_begin_phase(struct verifier *verifier, uint32_t count, uint64_t scan_max);
 
 struct verify_totals {
 	uint64_t checked;	  /* reads, misses and rows that were judged */
-	uint64_t undecided;	  /* that could not be: see (f), unknown keys, short values */
+	uint64_t undecided;	  /* that could not be: see F; short values; rows not noted before */
 	uint64_t mismatches;	  /* among `checked` */
 	char first_mismatch[256]; /* "" if none */
 };
@@ -152,22 +161,29 @@ bool verify_read_missing(struct verifier *verifier, uint32_t client, const struc
 
 /* --- scans --- */
 
-struct verify_scan {
-	struct verify_read first; /* of the start key */
-	uint64_t advances;
-	uint64_t rows;
-	uint32_t key_size; /* of the row before */
-	bool start_seen;
-	uint8_t key[64];
+/* A key that a scan should meet. */
+struct verify_expected {
+	struct verify_place place;
+	struct verify_read read;
 };
 
-/* `start`: the start key; borrowed until the end. */
-void verify_scan_begin(struct verifier *verifier, uint64_t start_number, struct slice start,
+struct verify_scan {
+	uint64_t start_number;
+	uint64_t count;			  /* rows asked for */
+	uint64_t rows;			  /* that came */
+	uint64_t advances;		  /* of all floors */
+	struct verify_place last;	  /* the start, then the last row in order */
+	bool moved;			  /* there was such a row */
+	struct verify_expected *expected; /* the client's */
+	size_t expected_count, expected_next;
+};
+
+/* One scan at a time for each client. `count`: rows asked for. */
+void verify_scan_begin(struct verifier *verifier, uint32_t client, uint64_t start_number, uint64_t count,
 		       struct verify_scan *scan);
-bool verify_scan_row(struct verifier *verifier, uint32_t client, struct verify_scan *scan, struct slice start,
-		     struct slice key, struct slice value);
-/* After the engine has returned OK; `count`: rows asked for. */
-bool verify_scan_end(struct verifier *verifier, uint32_t client, const struct verify_scan *scan,
-		     uint64_t count);
+bool verify_scan_row(struct verifier *verifier, uint32_t client, struct verify_scan *scan, struct slice key,
+		     struct slice value);
+/* After the engine has returned OK. */
+bool verify_scan_end(struct verifier *verifier, uint32_t client, struct verify_scan *scan);
 
 #endif

@@ -9,7 +9,7 @@
 #include "harness/value.h"
 #include "test.h"
 
-enum { VALUE_BYTES = 40, CLIENTS = 6 };
+enum { VALUE_BYTES = 40, CLIENTS = 6, SCAN_MAX = 100 };
 
 static struct workload workload = {
 	.value_size = VALUE_BYTES,
@@ -27,7 +27,7 @@ static struct world world_make(uint64_t value_size)
 	struct world world;
 	workload.value_size = value_size;
 	assert_ok(verifier_create(&workload, &world.verifier));
-	assert_ok(verifier_begin_phase(world.verifier, CLIENTS));
+	assert_ok(verifier_begin_phase(world.verifier, CLIENTS, SCAN_MAX));
 	assert_ok(value_maker_create(workload.seed, workload.compressibility, &world.maker));
 	return world;
 }
@@ -93,7 +93,7 @@ static void a_quiet_key_has_one_right_answer(void **state)
 	assert_int_equal(totals.undecided, 0);
 	assert_non_null(strstr(totals.first_mismatch, "not found"));
 	assert_non_null(strstr(totals.first_mismatch, "key number 5"));
-	assert_ok(verifier_begin_phase(world.verifier, 2));
+	assert_ok(verifier_begin_phase(world.verifier, 2, 0));
 	verifier_totals(world.verifier, &totals);
 	assert_int_equal(totals.checked, 0);
 	assert_string_equal(totals.first_mismatch, "");
@@ -287,73 +287,210 @@ static void short_values_are_compared(void **state)
 	workload.value_size = VALUE_BYTES;
 }
 
-static bool row_passes(struct world *world, struct verify_scan *scan, struct slice start, uint64_t key,
-		       uint32_t version)
+/* --- scans --- */
+
+static bool row_passes(struct world *world, struct verify_scan *scan, uint64_t key, uint32_t version)
 {
 	uint8_t text[KEY_TEXT_MAX], value[VALUE_BYTES];
 	size_t size = key_format(INSERT_HASHED, key, text);
 	value_make(world->maker, key, version, value, VALUE_BYTES);
-	return verify_scan_row(world->verifier, 1, scan, start, slice_make(text, size),
+	return verify_scan_row(world->verifier, 1, scan, slice_make(text, size),
 			       slice_make(value, VALUE_BYTES));
 }
 
-/* Key numbers in the order of their keys: 2 < 10 < 3 < 0 < 1. */
-static void scans_are_checked(void **state)
+static void scan_from(struct world *world, uint64_t start, uint64_t count, struct verify_scan *scan)
 {
-	(void)state;
-	static const uint64_t ordered[] = { 2, 10, 3, 0, 1 };
+	verify_scan_begin(world->verifier, 1, start, count, scan);
+}
+
+/* Key numbers in the order of their keys: 2 < 10 < 3 < 0 < 1. */
+static const uint64_t ordered[] = { 2, 10, 3, 0, 1 };
+enum { ORDERED = 5 };
+
+/* Each key was put twice, so version 2 is the one to see; `indexed`: before the index was made. */
+static struct world ordered_world(bool indexed)
+{
 	struct world world = world_make(VALUE_BYTES);
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < ORDERED; i++) {
 		put(&world, ordered[i]);
 		put(&world, ordered[i]);
 	}
-	uint8_t text[KEY_TEXT_MAX];
-	struct slice start = slice_make(text, key_format(INSERT_HASHED, 10, text));
+	if (indexed)
+		assert_ok(verifier_begin_phase(world.verifier, CLIENTS, SCAN_MAX));
+	return world;
+}
+
+static uint64_t mismatches(struct world *world)
+{
+	struct verify_totals totals;
+	verifier_totals(world->verifier, &totals);
+	return totals.mismatches;
+}
+
+static void assert_accused(struct world *world, uint64_t times, const char *of)
+{
+	struct verify_totals totals;
+	verifier_totals(world->verifier, &totals);
+	assert_int_equal(totals.mismatches, times);
+	if (strstr(totals.first_mismatch, of) == NULL)
+		fail_msg("'%s' says nothing of '%s'", totals.first_mismatch, of);
+}
+
+static void right_scans_pass(bool indexed)
+{
+	struct world world = ordered_world(indexed);
 	struct verify_scan scan;
-	verify_scan_begin(world.verifier, 10, start, &scan);
-	for (int i = 1; i < 5; i++)
-		assert_true(row_passes(&world, &scan, start, ordered[i], 2));
-	assert_true(verify_scan_end(world.verifier, 1, &scan, 4));
-	assert_false(verify_scan_end(world.verifier, 1, &scan, 3)); /* more rows than asked for */
+	for (int from = 0; from < ORDERED; from++) {
+		for (uint64_t count = 0; count < ORDERED + 2; count++) {
+			scan_from(&world, ordered[from], count, &scan);
+			for (uint64_t i = 0; i < count && from + (int)i < ORDERED; i++)
+				assert_true(row_passes(&world, &scan, ordered[from + (int)i], 2));
+			assert_true(verify_scan_end(world.verifier, 1, &scan));
+		}
+	}
+	assert_int_equal(mismatches(&world), 0);
+	world_free(&world);
+}
 
-	verify_scan_begin(world.verifier, 10, start, &scan);
-	assert_true(row_passes(&world, &scan, start, 3, 2));
-	assert_false(verify_scan_end(world.verifier, 1, &scan, 4)); /* the start key is missing */
-	assert_false(row_passes(&world, &scan, start, 3, 2));	    /* twice the same row */
-	assert_false(row_passes(&world, &scan, start, 2, 2));	    /* backwards */
-	assert_false(row_passes(&world, &scan, start, 1, 1));	    /* overwritten before the scan began */
+/* One scan of all keys with one fault: the rows, 99 ending them, and what is said of it. */
+static void wrong_scan_is_noticed(bool indexed, uint64_t count, const uint64_t *rows, uint64_t times,
+				  const char *of)
+{
+	struct world world = ordered_world(indexed);
+	struct verify_scan scan;
+	scan_from(&world, ordered[0], count, &scan);
+	for (; *rows != 99; rows++)
+		(void)row_passes(&world, &scan, *rows, 2);
+	(void)verify_scan_end(world.verifier, 1, &scan);
+	assert_accused(&world, times, of);
+	world_free(&world);
+}
 
-	verify_scan_begin(world.verifier, 10, start, &scan);
-	assert_false(row_passes(&world, &scan, start, 2, 2)); /* before the start */
-	assert_true(row_passes(&world, &scan, start, 10, 2));
-	put(&world, 0);
-	assert_true(row_passes(&world, &scan, start, 0, 2)); /* the snapshot is older than the update */
-	assert_false(row_passes(&world, &scan, start, 1, 4));
-	uint8_t value[VALUE_BYTES], other[KEY_TEXT_MAX];
+#define ROWS(...) ((const uint64_t[]) { __VA_ARGS__, 99 })
+
+static void scans_are_checked(void **state)
+{
+	(void)state;
+	for (int indexed = 0; indexed < 2; indexed++) {
+		right_scans_pass(indexed);
+		wrong_scan_is_noticed(indexed, 5, ROWS(2, 10, 0, 1), 1, "key number 3): missing");
+		wrong_scan_is_noticed(indexed, 4, ROWS(2, 10, 0, 1), 1, "key number 3): missing");
+		wrong_scan_is_noticed(indexed, 5, ROWS(10, 3, 0, 1), 1, "key number 2): missing");
+		wrong_scan_is_noticed(indexed, 5, ROWS(2, 10, 3, 0), 1, "key number 1): missing");
+		wrong_scan_is_noticed(indexed, 9, ROWS(2, 10), 3, "missing");
+		wrong_scan_is_noticed(indexed, 5, (const uint64_t[]) { 99 }, 5, "missing");
+		wrong_scan_is_noticed(indexed, 6, ROWS(2, 10, 10, 3, 0, 1), 1, "out of order");
+		wrong_scan_is_noticed(indexed, 5, ROWS(2, 2, 10, 3, 0), 1, "out of order");
+		wrong_scan_is_noticed(indexed, 5, ROWS(2, 3, 10, 0, 1), 2, "key number 10): missing");
+		wrong_scan_is_noticed(indexed, 3, ROWS(2, 10, 3, 0), 1, "4 rows, 3 were asked for");
+		wrong_scan_is_noticed(indexed, 5, ROWS(2, 10, 3, 77, 0, 1), 2, "never written");
+	}
+}
+
+static void values_of_rows_are_checked(void **state)
+{
+	(void)state;
+	struct world world = ordered_world(true);
+	struct verify_scan scan;
+	uint8_t value[VALUE_BYTES], key[KEY_TEXT_MAX];
+	scan_from(&world, 10, 4, &scan);
+	assert_false(row_passes(&world, &scan, 2, 2)); /* before the start */
+	assert_true(row_passes(&world, &scan, 10, 2));
+	assert_false(row_passes(&world, &scan, 3, 1)); /* overwritten before the scan began */
+	assert_false(row_passes(&world, &scan, 0, 3)); /* not written yet */
+	put(&world, 1);
+	assert_true(row_passes(&world, &scan, 1, 2)); /* the snapshot may be older than the update */
+	scan_from(&world, 10, 4, &scan);
 	value_make(world.maker, 3, 2, value, VALUE_BYTES);
-	size_t size = key_format(INSERT_HASHED, 1, other);
-	verify_scan_begin(world.verifier, 10, start, &scan);
-	assert_false(verify_scan_row(world.verifier, 1, &scan, start, slice_make(other, size),
+	size_t size = key_format(INSERT_HASHED, 10, key);
+	assert_false(verify_scan_row(world.verifier, 1, &scan, slice_make(key, size),
+				     slice_make(value, VALUE_BYTES))); /* another key's */
+	size = key_format(INSERT_HASHED, 3, key);
+	value[30] ^= 1;
+	assert_false(verify_scan_row(world.verifier, 1, &scan, slice_make(key, size),
+				     slice_make(value, VALUE_BYTES)));
+	assert_false(verify_scan_row(world.verifier, 1, &scan, slice_make("user01", 6),
+				     slice_make(value, VALUE_BYTES)));
+	assert_false(verify_scan_row(world.verifier, 1, &scan, slice_make("use", 3),
 				     slice_make(value, VALUE_BYTES)));
 	world_free(&world);
 }
 
+static void a_row_risen_from_the_dead_is_noticed(void **state)
+{
+	(void)state;
+	struct world world = ordered_world(true);
+	struct verify_scan scan;
+	remove_key(&world, 3);
+	scan_from(&world, 10, 3, &scan);
+	assert_true(row_passes(&world, &scan, 10, 2));
+	put(&world, 9); /* what goes on elsewhere is no excuse */
+	put(&world, 9);
+	assert_false(row_passes(&world, &scan, 3, 2));
+	assert_accused(&world, 1, "key number 3");
+	/* Without it, the scan is right. */
+	scan_from(&world, 10, 3, &scan);
+	assert_true(row_passes(&world, &scan, 10, 2));
+	assert_true(row_passes(&world, &scan, 0, 2));
+	assert_true(row_passes(&world, &scan, 1, 2));
+	assert_true(verify_scan_end(world.verifier, 1, &scan));
+	assert_int_equal(mismatches(&world), 1);
+	world_free(&world);
+}
+
+static void what_happens_during_a_scan_may_show_or_not(void **state)
+{
+	(void)state;
+	for (int shows = 0; shows < 2; shows++) {
+		struct world world = ordered_world(true);
+		struct verify_write insert, removal;
+		struct verify_scan scan;
+		verify_write_begin(world.verifier, 0, 999, false, &insert); /* before 10 */
+		scan_from(&world, 2, 10, &scan);
+		verify_write_begin(world.verifier, 2, 3, true, &removal);
+		uint32_t late = put(&world, 4); /* between 10 and 3 */
+		assert_true(row_passes(&world, &scan, 2, 2));
+		if (shows)
+			assert_true(row_passes(&world, &scan, 999, 1));
+		assert_true(row_passes(&world, &scan, 10, 2));
+		verify_write_end(world.verifier, 0, &insert, true);
+		if (shows)
+			assert_true(row_passes(&world, &scan, 4, late));
+		if (shows)
+			assert_true(row_passes(&world, &scan, 3, 2));
+		verify_write_end(world.verifier, 2, &removal, true);
+		assert_true(row_passes(&world, &scan, 0, 2));
+		assert_true(row_passes(&world, &scan, 1, 2));
+		assert_true(verify_scan_end(world.verifier, 1, &scan));
+		/* From now on there is one answer. */
+		scan_from(&world, 2, 4, &scan);
+		assert_true(row_passes(&world, &scan, 2, 2));
+		assert_false(row_passes(&world, &scan, 10, 2)); /* steps over 999 */
+		assert_false(row_passes(&world, &scan, 0, 2));	/* steps over 4, and 3 is gone */
+		assert_accused(&world, 2, "key number 999");
+		world_free(&world);
+	}
+}
+
 /* --- all interleavings of begin, effect and end, by chance, against a model --- */
+
+enum { MODEL_KEYS = 3, LATE_MAX = 32 };
+/* The order of their keys. */
+static const uint64_t model_order[MODEL_KEYS] = { 2, 0, 1 };
 
 enum step { IDLE, BEGUN, DONE };
 
 struct actor {
 	enum step step;
-	bool writes, removes, fails;
+	bool writes, removes, fails, scans;
 	uint64_t key;
 	uint32_t version;
 	struct verify_write write;
 	struct verify_read read;
-	uint32_t seen_version;
-	bool seen;
+	struct verify_scan scan;
+	uint32_t seen_version[MODEL_KEYS];
+	bool seen[MODEL_KEYS];
 };
-
-enum { MODEL_KEYS = 3, LATE_MAX = 32 };
 
 struct model {
 	bool there[MODEL_KEYS];
@@ -374,10 +511,14 @@ static void actor_begin(struct world *world, struct actor *actor, uint32_t clien
 	actor->writes = random_below(random, 3) != 0;
 	actor->removes = random_below(random, 8) == 0;
 	actor->fails = failures && random_below(random, 400) == 0;
+	actor->scans = random_below(random, 3) == 0;
 	actor->step = BEGUN;
 	if (actor->writes)
 		actor->version = verify_write_begin(world->verifier, client, actor->key, actor->removes,
 						    &actor->write);
+	else if (actor->scans)
+		verify_scan_begin(world->verifier, client, actor->key, 1 + random_below(random, MODEL_KEYS),
+				  &actor->scan);
 	else
 		verify_read_begin(world->verifier, actor->key, &actor->read);
 }
@@ -387,8 +528,8 @@ static void actor_act(struct model *model, struct actor *actor)
 	uint64_t key = actor->key;
 	actor->step = DONE;
 	if (!actor->writes) {
-		actor->seen = model->there[key];
-		actor->seen_version = model->version[key];
+		memcpy(actor->seen, model->there, sizeof(actor->seen));
+		memcpy(actor->seen_version, model->version, sizeof(actor->seen_version));
 	} else if (actor->fails && model->late_count < LATE_MAX) {
 		model->late[model->late_count].key = key;
 		model->late[model->late_count].version = actor->version;
@@ -399,6 +540,33 @@ static void actor_act(struct model *model, struct actor *actor)
 	}
 }
 
+static bool actor_end_scan(struct world *world, struct actor *actor, uint32_t client)
+{
+	bool started = false, passed = true;
+	for (int i = 0; i < MODEL_KEYS && actor->scan.rows < actor->scan.count; i++) {
+		uint64_t key = model_order[i];
+		uint8_t text[KEY_TEXT_MAX], value[VALUE_BYTES];
+		started = started || key == actor->key;
+		if (!started || !actor->seen[key])
+			continue;
+		size_t size = key_format(INSERT_HASHED, key, text);
+		value_make(world->maker, key, actor->seen_version[key], value, VALUE_BYTES);
+		passed = verify_scan_row(world->verifier, client, &actor->scan, slice_make(text, size),
+					 slice_make(value, VALUE_BYTES)) &&
+			 passed;
+	}
+	return verify_scan_end(world->verifier, client, &actor->scan) && passed;
+}
+
+static bool actor_end_read(struct world *world, struct actor *actor, uint32_t client)
+{
+	uint8_t value[VALUE_BYTES];
+	if (!actor->seen[actor->key])
+		return verify_read_missing(world->verifier, client, &actor->read);
+	value_make(world->maker, actor->key, actor->seen_version[actor->key], value, VALUE_BYTES);
+	return verify_read_value(world->verifier, client, &actor->read, slice_make(value, VALUE_BYTES));
+}
+
 static void actor_end(struct world *world, struct actor *actor, uint32_t client)
 {
 	actor->step = IDLE;
@@ -406,11 +574,8 @@ static void actor_end(struct world *world, struct actor *actor, uint32_t client)
 		verify_write_end(world->verifier, client, &actor->write, !actor->fails);
 		return;
 	}
-	uint8_t value[VALUE_BYTES];
-	value_make(world->maker, actor->key, actor->seen_version, value, VALUE_BYTES);
-	bool passed = actor->seen ? verify_read_value(world->verifier, client, &actor->read,
-						      slice_make(value, VALUE_BYTES))
-				  : verify_read_missing(world->verifier, client, &actor->read);
+	bool passed =
+		actor->scans ? actor_end_scan(world, actor, client) : actor_end_read(world, actor, client);
 	if (!passed) {
 		struct verify_totals totals;
 		verifier_totals(world->verifier, &totals);
@@ -579,6 +744,9 @@ int main(void)
 		cmocka_unit_test(writes_that_share_a_version_vouch_for_nothing),
 		cmocka_unit_test(short_values_are_compared),
 		cmocka_unit_test(scans_are_checked),
+		cmocka_unit_test(values_of_rows_are_checked),
+		cmocka_unit_test(a_row_risen_from_the_dead_is_noticed),
+		cmocka_unit_test(what_happens_during_a_scan_may_show_or_not),
 		cmocka_unit_test(a_right_engine_is_never_accused),
 		cmocka_unit_test(failures_are_no_excuse_to_accuse),
 		cmocka_unit_test(threads_are_never_accused),
