@@ -76,16 +76,15 @@ static void send_written(struct cell_state *state, enum message_type type, recor
 	memory_free(text);
 }
 
-static void send_histogram(struct cell_state *state, const struct record *record, enum operation_kind kind)
+static void send_histogram(struct cell_state *state, const struct histogram *histogram, const char *name)
 {
-	char name[HGRM_NAME_BYTES];
 	char *text = NULL;
 	size_t size = 0;
 	FILE *file = open_memstream(&text, &size);
 	if (file == NULL)
 		return;
-	(void)fprintf(file, "%s%c", record_hgrm_name(record, kind, name), '\0');
-	struct status status = histogram_write_hgrm(record->result->service[kind], file);
+	(void)fprintf(file, "%s%c", name, '\0');
+	struct status status = histogram_write_hgrm(histogram, file);
 	if (fclose(file) == 0 && status_is_ok(status))
 		(void)channel_send(state->fd, MESSAGE_FILE, text, size);
 	else
@@ -95,17 +94,22 @@ static void send_histogram(struct cell_state *state, const struct record *record
 
 static void send_record(struct cell_state *state, const struct record *record)
 {
+	char name[HGRM_NAME_BYTES];
 	struct phase_summary summary;
 	record_summarize(record, &summary);
 	(void)channel_send(state->fd, MESSAGE_SUMMARY, &summary, sizeof(summary));
 	send_written(state, MESSAGE_RECORD, record_write_json, record);
-	send_written(state, MESSAGE_SUMMARY_ROWS, record_write_summary, record);
+	send_written(state, MESSAGE_REPETITION_ROWS, record_write_repetition, record);
 	send_written(state, MESSAGE_TIMELINE, record_write_timeline, record);
 	for (int kind = 0; kind < OPERATION_KINDS; kind++) {
 		const struct histogram *histogram = record->result->service[kind];
 		if (histogram != NULL && histogram->count > 0)
-			send_histogram(state, record, (enum operation_kind)kind);
+			send_histogram(state, histogram,
+				       record_hgrm_name(record, (enum operation_kind)kind, name));
 	}
+	const struct histogram *hiccups = record->result->hiccups;
+	if (hiccups != NULL && hiccups->count > 0)
+		send_histogram(state, hiccups, record_hiccup_name(record, name));
 }
 
 /* What makes the whole run fail, said at once and in the phase's name. */

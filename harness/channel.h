@@ -13,7 +13,7 @@ enum message_type {
 	MESSAGE_PROGRESS = 1, /* struct message_progress */
 	MESSAGE_SUMMARY,      /* struct phase_summary: a phase has ended; its texts follow */
 	MESSAGE_RECORD,	      /* text for record.jsonl, */
-	MESSAGE_SUMMARY_ROWS, /* summary.csv, */
+	MESSAGE_REPETITION_ROWS, /* repetitions.csv, */
 	MESSAGE_TIMELINE,     /* timeline.csv */
 	MESSAGE_FILE,	      /* a file's name, a zero byte, and its content */
 	MESSAGE_NOTICE,	      /* text: what the environment refused */

@@ -214,26 +214,83 @@ static struct status make_cell(struct arena *arena, const struct yaml_node *root
 	put_clients_as(arena, cell, resolved);
 	hash_cell(arena, cell, resolved);
 	cell->resolved = yaml_text(arena, resolved, false);
-	if (cell->label == NULL)
-		cell->label = cell->workload.engine_kind;
 	return status_ok();
 }
 
 /* --- vary --- */
 
-static const char *make_label(struct arena *arena, const struct variation *variations, size_t count)
+/* What the engine is, and how its clients run, makes a configuration; all else makes a workload. */
+static bool is_of_configuration(const char *path)
 {
-	const char *label = NULL;
-	for (size_t i = 0; i < count; i++) {
-		const char *path = variations[i].path;
-		if (strncmp(path, "engine.", strlen("engine.")) == 0)
-			path += strlen("engine.");
-		else if (strncmp(path, "workload.", strlen("workload.")) == 0)
-			path += strlen("workload.");
-		label = label == NULL ? arena_format(arena, "%s=%s", path, variations[i].value)
-				      : arena_format(arena, "%s %s=%s", label, path, variations[i].value);
+	return strcmp(path, "engine") == 0 || strncmp(path, "engine.", strlen("engine.")) == 0 ||
+	       strcmp(path, "clients_as") == 0;
+}
+
+static const char *short_path(const char *path)
+{
+	if (strncmp(path, "engine.", strlen("engine.")) == 0)
+		return path + strlen("engine.");
+	if (strncmp(path, "workload.", strlen("workload.")) == 0)
+		return path + strlen("workload.");
+	/* phases.run.clients, but not phases.run: a word alone would say nothing */
+	if (strncmp(path, "phases.", strlen("phases.")) == 0 && strchr(path + strlen("phases."), '.') != NULL)
+		return path + strlen("phases.");
+	return path;
+}
+
+/* The `kind` of a mapping if that tells it from all others of the list, else NULL. */
+static const char *telling_kind(const struct yaml_node *list, size_t index)
+{
+	const struct yaml_node *kind = yaml_get(list->items[index].value, "kind");
+	if (kind == NULL || kind->kind != YAML_SCALAR)
+		return NULL;
+	for (size_t i = 0; i < list->count; i++) {
+		const struct yaml_node *other = yaml_get(list->items[i].value, "kind");
+		if (i != index && other != NULL && other->kind == YAML_SCALAR &&
+		    strcmp(other->text, kind->text) == 0)
+			return NULL;
 	}
-	return label;
+	return kind->text;
+}
+
+static const char *variation_label(struct arena *arena, const struct yaml_node *entry, size_t index,
+				   const char *value)
+{
+	const struct yaml_node *names = yaml_get(entry, "as"), *to = yaml_get(entry, "to");
+	const char *path = yaml_get(entry, "set")->text;
+	if (to->count == 1 && names == NULL)
+		return NULL; /* what never changes tells nothing apart */
+	if (names != NULL)
+		return names->items[index].value->text;
+	const char *kind = telling_kind(to, index);
+	if (kind != NULL && strcmp(path, "engine") == 0)
+		return kind;
+	return arena_format(arena, "%s=%s", short_path(path), kind != NULL ? kind : value);
+}
+
+static const char *append_label(struct arena *arena, const char *label, const char *more)
+{
+	return label[0] == '\0' ? more : arena_format(arena, "%s %s", label, more);
+}
+
+static void make_labels(struct arena *arena, struct cell *cell)
+{
+	cell->label = "";
+	cell->name = "";
+	cell->workload_label = "";
+	for (size_t i = 0; i < cell->variation_count; i++) {
+		const char *label = cell->variations[i].label;
+		if (label == NULL)
+			continue;
+		const char **part =
+			is_of_configuration(cell->variations[i].path) ? &cell->name : &cell->workload_label;
+		cell->label = append_label(arena, cell->label, label);
+		*part = append_label(arena, *part, label);
+	}
+	if (cell->label[0] == '\0')
+		cell->label = cell->workload.engine_kind;
+	if (cell->name[0] == '\0')
+		cell->name = cell->workload.engine_kind;
 }
 
 static struct status check_vary_path(const struct yaml_node *set, size_t index, struct problem *problem)
@@ -267,15 +324,16 @@ static struct status vary_tree(struct arena *arena, struct yaml_node *root, cons
 		const struct yaml_node *entry = vary->items[i].value;
 		const struct yaml_node *set = yaml_get(entry, "set"), *to = yaml_get(entry, "to");
 		below /= to->count;
-		const struct yaml_node *value = to->items[index / below % to->count].value;
+		size_t choice = index / below % to->count;
+		const struct yaml_node *value = to->items[choice].value;
 		TRY(check_vary_path(set, i, problem));
 		TRY(workload_put(arena, root, set->text, value->place, value, problem));
 		variations[i] =
 			(struct variation) { .path = set->text, .value = yaml_text(arena, value, true) };
+		variations[i].label = variation_label(arena, entry, choice, variations[i].value);
 	}
 	cell->variations = variations;
 	cell->variation_count = vary->count;
-	cell->label = make_label(arena, variations, vary->count);
 	return status_ok();
 }
 
@@ -326,6 +384,27 @@ static void tag_cell(const struct experiment *experiment, struct cell *cell)
 			       HASH_SHORT_DIGITS, cell->workload_hash);
 }
 
+/* The configuration of that name, with every workload that varies, or the one cell of that label. */
+static struct status choose_baseline(struct experiment *experiment, const struct yaml_node *given,
+				     struct problem *problem)
+{
+	const char *name = given != NULL ? given->text : experiment->cells[0].name;
+	const char **labels = arena_zeroed(&experiment->arena, experiment->cell_count * sizeof(*labels));
+	char hint[128];
+	bool found = false;
+	for (size_t i = 0; i < experiment->cell_count; i++) {
+		struct cell *cell = &experiment->cells[i];
+		cell->is_baseline = strcmp(cell->name, name) == 0 || strcmp(cell->label, name) == 0;
+		found = found || cell->is_baseline;
+		labels[i] = cell->name;
+	}
+	if (found)
+		return status_ok();
+	return problem_at(problem, STATUS_INVALID, given->place, "baseline",
+			  "no configuration is called '%.64s', expected one such as '%s'%s", name, labels[0],
+			  nearest_hint(name, labels, experiment->cell_count, hint, sizeof(hint)));
+}
+
 static struct status make_cells(struct experiment *experiment, const struct yaml_node *root,
 				const struct yaml_node *vary, struct problem *problem)
 {
@@ -337,13 +416,17 @@ static struct status make_cells(struct experiment *experiment, const struct yaml
 		struct yaml_node *copy = yaml_copy(arena, root);
 		struct cell *cell = &experiment->cells[i];
 		yaml_remove(copy, "vary");
+		yaml_remove(copy, "baseline");
+		cell->index = i;
 		if (vary != NULL && vary->count > 0)
 			TRY(vary_tree(arena, copy, vary, i, cell, problem));
 		TRY(make_cell(arena, copy, experiment->name, cell, problem));
+		make_labels(arena, cell);
 		experiment->name = cell->workload.name;
 	}
 	for (size_t i = 0; i < experiment->cell_count; i++)
 		tag_cell(experiment, &experiment->cells[i]);
+	TRY(choose_baseline(experiment, yaml_get(root, "baseline"), problem));
 	return vary != NULL ? check_different(experiment, vary, problem) : status_ok();
 }
 
@@ -426,11 +509,14 @@ static struct status resolve_whole(struct experiment *experiment, const struct y
 	}
 	struct yaml_node *copy = yaml_copy(arena, root), *resolved = NULL;
 	yaml_remove(copy, "vary");
+	yaml_remove(copy, "baseline");
 	if (status_is_ok(workload_check(arena, copy, experiment->name, &resolved, problem)))
 		copy = resolved;
 	/* Otherwise the file makes sense only with what varies put in: it stays as it is. */
 	problem->text[0] = '\0';
 	yaml_put(arena, copy, "vary", vary->place, yaml_copy(arena, vary));
+	if (yaml_get(root, "baseline") != NULL)
+		yaml_put(arena, copy, "baseline", default_place, yaml_get(root, "baseline"));
 	experiment->resolved = yaml_text(arena, copy, false);
 	return status_ok();
 }
@@ -439,12 +525,14 @@ static struct status load(struct experiment *experiment, const char *const *sets
 			  struct problem *problem)
 {
 	struct yaml_node *root = NULL;
-	const char *repeats = NULL;
+	const char *repeats = NULL, *baseline = NULL;
 	uint64_t count = 0;
 	TRY(prepare_tree(experiment, sets, set_count, &root, problem));
 	TRY(workload_check_key(&experiment->arena, root, "repeats", &repeats, problem));
 	TRY(units_parse_count(repeats, &count));
 	experiment->repeats = (uint32_t)count;
+	if (yaml_get(root, "baseline") != NULL)
+		TRY(workload_check_key(&experiment->arena, root, "baseline", &baseline, problem));
 	const struct yaml_node *vary = yaml_get(root, "vary");
 	TRY(make_cells(experiment, root, vary, problem));
 	if (experiment->cell_count * experiment->repeats > RUNS_MAX)

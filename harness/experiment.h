@@ -16,6 +16,7 @@ enum { HASH_TEXT_BYTES = 17, HASH_SHORT_DIGITS = 8 };
 struct variation {
 	const char *path;
 	const char *value; /* a scalar, or a mapping in braces */
+	const char *label; /* as people read it: "btree", "memtable.kind=btree"; NULL: there is one value */
 };
 
 /* One configuration of an experiment. */
@@ -24,7 +25,11 @@ struct cell {
 	const struct driver_ops *driver;
 	const struct variation *variations;
 	size_t variation_count;
+	size_t index;	   /* place among the cells */
 	const char *label; /* "memtable.kind=btree", or the engine's name if nothing varies */
+	/* The label's two parts: what varies of the configuration, and of the workload ("" if nothing). */
+	const char *name, *workload_label;
+	bool is_baseline; /* the others are compared with it: the first, or the one that `baseline` names */
 	char configuration_hash[HASH_TEXT_BYTES]; /* XXH3-64 of the engine's options in effect, and clients_as
 						   */
 	char workload_hash[HASH_TEXT_BYTES];	  /* of the workload and its phases, without the engine */

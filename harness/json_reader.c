@@ -1,5 +1,6 @@
 #include "harness/json_reader.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -124,6 +125,36 @@ static struct status read_string(struct reader *reader, const char **text)
 	return status_ok();
 }
 
+/* Skips digits; returns how many. */
+static size_t skip_digits(const char **at)
+{
+	size_t count = strspn(*at, "0123456789");
+	*at += count;
+	return count;
+}
+
+/* Whether all of the text is a number by the grammar of RFC 8259, which strtod does not keep to. */
+static bool is_number(const char *text)
+{
+	text += *text == '-';
+	const char *whole = text;
+	size_t digits = skip_digits(&text);
+	if (digits == 0 || (digits > 1 && *whole == '0'))
+		return false;
+	if (*text == '.') {
+		text++;
+		if (skip_digits(&text) == 0)
+			return false;
+	}
+	if (*text == 'e' || *text == 'E') {
+		text++;
+		text += *text == '+' || *text == '-';
+		if (skip_digits(&text) == 0)
+			return false;
+	}
+	return *text == '\0';
+}
+
 static struct status read_number(struct reader *reader, struct json *json)
 {
 	char digits[NUMBER_BYTES_MAX + 1];
@@ -134,11 +165,12 @@ static struct status read_number(struct reader *reader, struct json *json)
 		size++;
 	}
 	digits[size] = '\0';
-	char *end;
-	json->kind = JSON_NUMBER;
-	json->number = strtod(digits, &end);
-	if (size == 0 || *end != '\0' || digits[0] == '+' || digits[0] == '.')
+	if (!is_number(digits))
 		return corrupt(reader, "a value");
+	json->kind = JSON_NUMBER;
+	json->number = strtod(digits, NULL);
+	if (!isfinite(json->number))
+		return corrupt(reader, "a number that a double holds");
 	reader->at += size;
 	return status_ok();
 }

@@ -15,7 +15,7 @@ enum json_kind { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSO
 struct json {
 	enum json_kind kind;
 	const char *name;   /* of a member of an object, else NULL */
-	const char *text;   /* of a string, UTF-8, ended by NUL; a NUL inside is refused */
+	const char *text;   /* of a string, ended by NUL; a NUL inside is refused, UTF-8 is not checked */
 	double number;	    /* of a number */
 	struct json *first; /* of an array or object: its first member */
 	struct json *next;  /* the next member of the same parent */

@@ -44,7 +44,8 @@ static void what_is_no_json_is_refused(void **state)
 	static const char *const bad[] = { "",		"{",	       "[1,",	   "{\"a\":}",	  "{\"a\" 1}",
 					   "{a: 1}",	"[1 2]",       "[1,]",	   "\"abc",	  "\"\\x\"",
 					   "\"\\u12\"", "\"\\ud800\"", "\"a\nb\"", "nul",	  "1 2",
-					   "+1",	".5",	       "--1",	   "\"\\u0000\"", "\\" };
+					   "+1",	".5",	       "--1",	   "\"\\u0000\"", "\\",
+					   "01",	"1.",	       "-.5",	   "1.e3",	  "1e999" };
 	struct json *root;
 	arena_init(&arena, 4096);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

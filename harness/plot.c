@@ -9,12 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/memory.h"
+#include "harness/allocate.h"
 #include "harness/commands.h"
-#include "harness/plot_data.h"
+#include "harness/folder.h"
 #include "harness/plot_pictures.h"
 
 enum { PATH_BYTES = 4096, OUTPUT_BYTES = 512 };
@@ -139,18 +140,26 @@ static struct status draw(void *context, const char *name)
 
 struct status plot_run(const char *run_directory, unsigned formats, size_t *pictures)
 {
-	struct plot_data data;
 	char folder[PATH_BYTES];
-	struct drawing drawing = { .folder = folder, .formats = formats };
-	struct status status = plot_data_read(&data, run_directory);
 	if ((size_t)snprintf(folder, sizeof(folder), "%s/plots", run_directory) >= sizeof(folder))
-		status_keep_first(&status, status_error(STATUS_INVALID, "the path of the run is too long"));
-	if (status_is_ok(status) && mkdir(folder, 0777) != 0 && errno != EEXIST)
-		status = status_from_errno(errno, "cannot create", folder);
+		return status_error(STATUS_INVALID, "the path of the run is too long");
+	struct run_source source = { .directory = run_directory };
+	return plot_runs(&source, 1, folder, formats, pictures);
+}
+
+struct status plot_runs(const struct run_source *sources, size_t count, const char *folder, unsigned formats,
+			size_t *pictures)
+{
+	struct run_data data;
+	struct drawing drawing = { .folder = folder, .formats = formats };
+	struct status status = run_data_read(&data, sources, count, RUN_DATA_BY_LABEL);
+	int error = status_is_ok(status) ? folder_make(folder) : 0;
+	if (error != 0)
+		status = status_from_errno(error, "cannot create", folder);
 	if (status_is_ok(status))
 		status = plot_pictures_write(&data, folder, draw, &drawing);
 	status_keep_first(&status, drawing.gnuplot);
-	plot_data_free(&data);
+	run_data_free(&data);
 	if (pictures != NULL)
 		*pictures = drawing.pictures;
 	return status;
@@ -160,12 +169,13 @@ struct status plot_run(const char *run_directory, unsigned formats, size_t *pict
 
 static void print_help(void)
 {
-	fputs("usage: cascade plot RUN... [--format svg|png|pdf]...\n\n"
+	fputs("usage: cascade plot RUN... [--format svg|png|pdf]... [--out DIR]\n\n"
 	      "Draws the pictures of runs: latency over percentile, throughput and latency over time, and,\n"
-	      "where a run has several configurations, these side by side. They go to RUN/plots/, with the\n"
-	      "gnuplot script (.gp) and the data (.dat) of each beside it.\n\n"
+	      "where there are several configurations, these side by side and their ratios. They go to\n"
+	      "RUN/plots/, with the gnuplot script (.gp) and the data (.dat) of each beside it.\n\n"
 	      "  RUN               a directory that 'cascade run' has left, such as results/NAME/latest\n"
 	      "  --format FORMAT   svg, png or pdf; may be repeated (svg and png if not given)\n"
+	      "  --out DIR         draw all runs together, into that directory\n"
 	      "  --help            this text\n",
 	      stdout);
 }
@@ -182,12 +192,9 @@ static bool add_format(const char *name, unsigned *formats)
 	return false;
 }
 
-static int plot_one(const char *directory, unsigned formats)
+/* Says what went wrong; returns the exit code. */
+static int judge(struct status status)
 {
-	size_t pictures = 0;
-	struct status status = plot_run(directory, formats, &pictures);
-	if (pictures > 0)
-		printf("%s/plots: %zu pictures\n", directory, pictures);
 	if (status_is_ok(status))
 		return EXIT_DONE;
 	char text[256];
@@ -199,17 +206,45 @@ static int plot_one(const char *directory, unsigned formats)
 		       : EXIT_RUN_FAILED;
 }
 
+static int plot_together(char **directories, size_t count, const char *out, unsigned formats)
+{
+	size_t pictures = 0;
+	struct run_source *sources = allocate_zeroed(count, sizeof(*sources));
+	for (size_t i = 0; i < count; i++)
+		sources[i].directory = directories[i];
+	struct status status = plot_runs(sources, count, out, formats, &pictures);
+	memory_free(sources);
+	if (pictures > 0)
+		printf("%s: %zu pictures\n", out, pictures);
+	return judge(status);
+}
+
+static int plot_one(const char *directory, unsigned formats)
+{
+	size_t pictures = 0;
+	struct status status = plot_run(directory, formats, &pictures);
+	if (pictures > 0)
+		printf("%s/plots: %zu pictures\n", directory, pictures);
+	return judge(status);
+}
+
 int plot_command(int argc, char **argv)
 {
 	static const struct option options[] = { { "format", required_argument, NULL, 'f' },
+						 { "out", required_argument, NULL, 'o' },
 						 { "help", no_argument, NULL, 'h' },
 						 { NULL, 0, NULL, 0 } };
 	unsigned formats = 0;
+	const char *out = NULL;
 	optind = 0;
 	for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (option == 'h') {
 			print_help();
 			return finish_output(EXIT_DONE);
+		}
+		if (option == 'o' && optarg[0] != '\0') {
+			out = optarg;
+			continue;
 		}
 		if (option != 'f' || !add_format(optarg, &formats))
 			return EXIT_BAD_INPUT;
@@ -219,8 +254,11 @@ int plot_command(int argc, char **argv)
 		return EXIT_BAD_INPUT;
 	}
 	int exit_code = EXIT_DONE;
+	formats = formats == 0 ? PLOT_DEFAULT : formats;
+	if (out != NULL)
+		return finish_output(plot_together(&argv[optind], (size_t)(argc - optind), out, formats));
 	for (int i = optind; i < argc; i++) {
-		int one = plot_one(argv[i], formats == 0 ? PLOT_DEFAULT : formats);
+		int one = plot_one(argv[i], formats);
 		exit_code = one > exit_code ? one : exit_code;
 	}
 	return finish_output(exit_code);

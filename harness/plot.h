@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-#include "base/status.h"
+#include "harness/run_data.h"
 
 enum plot_format {
 	PLOT_SVG = 1 << 0,
@@ -25,7 +25,12 @@ enum plot_format {
  */
 MUST_CHECK struct status plot_run(const char *run_directory, unsigned formats, size_t *pictures);
 
-/* `cascade plot RUN... [--format svg|png|pdf]`: argv[0] is "plot". Returns the process's exit code. */
+/* The same of several runs together, into `folder`, which is made. */
+MUST_CHECK struct status plot_runs(const struct run_source *sources, size_t count, const char *folder,
+				   unsigned formats, size_t *pictures);
+
+/* `cascade plot RUN... [--format svg|png|pdf] [--out DIR]`: argv[0] is "plot". Returns the process's exit
+ * code. */
 int plot_command(int argc, char **argv);
 
 #endif

@@ -1,10 +1,12 @@
 /*
- * plot_pictures.h: writes the data (.dat) and the gnuplot script (.gp) of each picture of a run.
+ * plot_pictures.h: writes the data (.dat) and the gnuplot script (.gp) of each picture of runs.
  */
 #ifndef CASCADE_HARNESS_PLOT_PICTURES_H
 #define CASCADE_HARNESS_PLOT_PICTURES_H
 
-#include "harness/plot_data.h"
+#include <stdbool.h>
+
+#include "harness/run_data.h"
 
 enum { PICTURE_NAME_BYTES = 128 };
 
@@ -13,12 +15,13 @@ typedef struct status picture_function(void *context, const char *name);
 
 /*
  * Writes into `folder` (which exists):
- *	latency-PHASE-OP	service time over percentile, a curve for each configuration
- *	timeline-PHASE		throughput and latency over time
- *	compare-PHASE		medians and ranges side by side, if there are several configurations
- * and calls `each` after each. Stops at the first error.
+ *	latency-PHASE-OP	service time over percentile, a curve for each configuration (the histograms
+ *of its repetitions merged), and the machine's hiccups timeline-PHASE		throughput and latency over
+ *time compare-PHASE		medians with 95 % intervals side by side, if there are several configurations
+ *	compare-throughput	ratios to the baseline with 95 % intervals, all phases, likewise
+ * and calls `each` after each. Records of phases that failed are left out. Stops at the first error.
  */
-MUST_CHECK struct status plot_pictures_write(const struct plot_data *data, const char *folder,
+MUST_CHECK struct status plot_pictures_write(const struct run_data *data, const char *folder,
 					     picture_function *each, void *context);
 
 #endif

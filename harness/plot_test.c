@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "harness/histogram.h"
-#include "harness/plot_data.h"
 #include "test.h"
 
 static char folder[64];
@@ -117,8 +116,9 @@ static void a_run_is_read_back(void **state)
 {
 	(void)state;
 	write_run();
-	struct plot_data data;
-	assert_ok(plot_data_read(&data, folder));
+	struct run_data data;
+	struct run_source source = { .directory = folder };
+	assert_ok(run_data_read(&data, &source, 1, RUN_DATA_BY_LABEL));
 	assert_string_equal(data.experiment, "test");
 	assert_int_equal(data.configuration_count, 2);
 	assert_string_equal(data.configurations[0].label, "memtable.kind=skiplist");
@@ -136,13 +136,13 @@ static void a_run_is_read_back(void **state)
 	assert_true(data.seconds[1].middle_s == 1.5);
 	assert_true(data.seconds[1].p50_ns != data.seconds[1].p50_ns);
 	assert_int_equal(data.seconds[0].configuration, 1);
-	plot_data_free(&data);
+	run_data_free(&data);
 }
 
 static void pictures_are_drawn(void **state)
 {
 	(void)state;
-	static const char *const names[] = { "latency-run-read", "timeline-run", "compare-run" };
+	static const char *const names[] = { "latency-run-read", "timeline-run", "compare-run", "ratios" };
 	static const char *const endings[] = { "gp", "dat", "svg", "png", "pdf" };
 	if (system("gnuplot --version > /dev/null 2>&1") != 0) {
 		print_message("gnuplot is not here: nothing is drawn\n");
@@ -151,18 +151,18 @@ static void pictures_are_drawn(void **state)
 	write_run();
 	size_t pictures;
 	assert_ok(plot_run(folder, PLOT_SVG | PLOT_PNG | PLOT_PDF, &pictures));
-	assert_int_equal(pictures, 9);
-	for (size_t i = 0; i < 3; i++) {
+	assert_int_equal(pictures, 12);
+	for (size_t i = 0; i < 4; i++) {
 		for (size_t k = 0; k < 5; k++) {
 			char name[64];
 			long size = 0;
 			snprintf(name, sizeof(name), "plots/%s.%s", names[i], endings[k]);
 			assert_true(exists(name, &size));
-			assert_true(size > 200);
+			assert_true(size > 50);
 		}
 	}
 	assert_ok(plot_run(folder, PLOT_SVG, &pictures)); /* once more, over what is there */
-	assert_int_equal(pictures, 3);
+	assert_int_equal(pictures, 4);
 }
 
 static void without_gnuplot_the_scripts_are_left(void **state)

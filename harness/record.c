@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "harness/json_writer.h"
+#include "harness/parity.h"
 
 static const char *const distribution_names[] = {
 	[DISTRIBUTION_UNIFORM] = "uniform",
@@ -88,6 +89,13 @@ void record_summarize(const struct record *record, struct phase_summary *summary
 	}
 }
 
+const char *record_hiccup_name(const struct record *record, char buffer[static HGRM_NAME_BYTES])
+{
+	(void)snprintf(buffer, HGRM_NAME_BYTES, "%s.%s.hiccup.r%u.ns.hgrm", record->cell->tag,
+		       record->phase->name, record->repetition);
+	return buffer;
+}
+
 const char *record_hgrm_name(const struct record *record, enum operation_kind kind,
 			     char buffer[static HGRM_NAME_BYTES])
 {
@@ -103,6 +111,9 @@ static void write_configuration(struct json_writer *json, const struct cell *cel
 	json_object_begin(json, "configuration");
 	json_text(json, "hash", cell->configuration_hash);
 	json_text(json, "label", cell->label);
+	json_text(json, "name", cell->name);
+	json_count(json, "index", cell->index);
+	json_boolean(json, "baseline", cell->is_baseline);
 	json_object_begin(json, "variation");
 	for (size_t i = 0; i < cell->variation_count; i++)
 		json_text(json, cell->variations[i].path, cell->variations[i].value);
@@ -115,6 +126,7 @@ static void write_workload(struct json_writer *json, const struct cell *cell)
 	const struct workload *workload = &cell->workload;
 	json_object_begin(json, "workload");
 	json_text(json, "hash", cell->workload_hash);
+	json_text(json, "label", cell->workload_label);
 	json_count(json, "records", workload->records);
 	json_count(json, "value_size", workload->value_size);
 	json_real(json, "compressibility", workload->compressibility);
@@ -197,6 +209,34 @@ static void write_latency(struct json_writer *json, const struct record *record)
 	json_object_end(json);
 }
 
+static void write_per_op(struct json_writer *json, const struct phase_result *result)
+{
+	double operations = (double)result->operations;
+	json_object_begin(json, "per_op");
+	json_real(json, "cpu_us", cpu_us_per_op(result));
+	json_real(json, "device_reads", reads_per_op(result));
+	json_real(json, "device_writes", share(known(result->device_writes), operations));
+	json_real(json, "device_read_bytes", share(known(result->device_read_bytes), operations));
+	json_real(json, "device_write_bytes", share(known(result->device_write_bytes), operations));
+	json_object_end(json);
+}
+
+static void write_hiccup(struct json_writer *json, const struct record *record)
+{
+	const struct histogram *hiccups = record->result->hiccups;
+	char name[HGRM_NAME_BYTES];
+	if (hiccups == NULL || hiccups->count == 0)
+		return;
+	json_object_begin(json, "hiccup");
+	json_count(json, "count", hiccups->count);
+	json_count(json, "p50_ns", histogram_quantile(hiccups, 0.5));
+	json_count(json, "p99_ns", histogram_quantile(hiccups, 0.99));
+	json_count(json, "p999_ns", histogram_quantile(hiccups, 0.999));
+	json_count(json, "max_ns", hiccups->max_ns);
+	json_text(json, "hgrm", record_hiccup_name(record, name));
+	json_object_end(json);
+}
+
 static void write_resources(struct json_writer *json, const struct record *record)
 {
 	const struct phase_result *result = record->result;
@@ -204,6 +244,8 @@ static void write_resources(struct json_writer *json, const struct record *recor
 	json_real(json, "seconds", result->cpu_seconds);
 	json_real(json, "us_per_op", cpu_us_per_op(result));
 	json_object_end(json);
+	write_per_op(json, result);
+	write_hiccup(json, record);
 	json_object_begin(json, "device");
 	json_known(json, "read_bytes", result->device_read_bytes);
 	json_known(json, "write_bytes", result->device_write_bytes);
@@ -266,6 +308,7 @@ void record_write_json(const struct record *record, FILE *file)
 	write_configuration(&json, record->cell);
 	write_workload(&json, record->cell);
 	json_yaml(&json, "engine", record->cell->engine);
+	parity_write(&json, record->cell);
 	json_text(&json, "clients_as", clients_as(record));
 	write_phase(&json, record);
 	json_count(&json, "repetition", record->repetition);
@@ -341,10 +384,13 @@ static void write_summary_phase(const struct record *record, FILE *file)
 	csv_real(file, write_amplification(result));
 	csv_real(file, space_amplification(record));
 	csv_count(file, result->rss_peak_bytes);
+	bool hiccups = result->hiccups != NULL && result->hiccups->count > 0;
+	csv_count(file, hiccups ? histogram_quantile(result->hiccups, 0.999) : UINT64_MAX);
+	csv_count(file, hiccups ? result->hiccups->max_ns : UINT64_MAX);
 	csv_text(file, validity_verdict(record->validity));
 }
 
-void record_write_summary(const struct record *record, FILE *file)
+void record_write_repetition(const struct record *record, FILE *file)
 {
 	bool any = false;
 	for (int kind = 0; kind < OPERATION_KINDS; kind++) {

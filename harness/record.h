@@ -4,21 +4,26 @@
  *
  * record.jsonl		One JSON object a line for each phase of each repetition of each configuration:
  *	schema_version (1), experiment, run (the directory's name),
- *	configuration {hash, label, variation {PATH: VALUE...}}, workload {hash, records, value_size, ...},
- *	engine {kind, and the options in effect as nested objects}, clients_as,
+ *	configuration {hash, label, name (the part of the label that is not the workload's), index (place
+ *	among the run's configurations), baseline (others are compared with it), variation {PATH:
+ *	VALUE...}}, workload {hash, label (what varies of it, ""), records, value_size, ...},
+ *	engine {kind, and the options in effect as nested objects}, parity {NAME: text, parity.h}, clients_as,
  *	phase {name, index, kind, clients, distribution, theta, update_mode, mix {OP: share}, start_unix_ns,
  *	ended_by}, repetition (from 1), run_order (from 1),
  *	operations, failed, seconds, idle_wait_seconds, throughput {ops_s},
  *	latency {OP: {service: {count, mean_ns, p50_ns, p90_ns, p99_ns, p999_ns, p9999_ns, max_ns, hgrm}}},
- *	cpu {seconds, us_per_op}, device {read_bytes, write_bytes, reads, writes, reads_per_op},
- *	amplification {write, space}, memory {rss_peak_bytes, budget_bytes}, user {bytes_written,
- *	bytes_stored}, counters {NAME: number, as the engine names them: "reads.found"},
- *	realised {top1_share, top1pct_share, top10pct_share}, verify {checked, mismatches},
- *	validity {verdict: valid | suspect | invalid, reasons [text...]}.
- *	OP = read, update, insert, scan, rmw, delete; only those that happened are there. What was not
- *	measured is null or absent, never 0.
+ *	cpu {seconds, us_per_op}, per_op {cpu_us, device_reads, device_writes, device_read_bytes,
+ *	device_write_bytes}, hiccup {count, p50_ns, p99_ns, p999_ns, max_ns, hgrm} (hiccup.h), device
+ *{read_bytes, write_bytes, reads, writes, reads_per_op}, amplification {write, space}, memory
+ *{rss_peak_bytes, budget_bytes}, user {bytes_written, bytes_stored}, counters {NAME: number, as the engine
+ *names them: "reads.found"}, realised {top1_share, top1pct_share, top10pct_share}, verify {checked,
+ *mismatches}, validity {verdict: valid | suspect | invalid, reasons [text...]}. OP = read, update, insert,
+ *scan, rmw, delete; only those that happened are there. What was not measured is null or absent, never 0.
  *
- * summary.csv		The same numbers, one row for each phase and operation: SUMMARY_COLUMNS.
+ * repetitions.csv	The same numbers, one row for each phase and operation: REPETITION_COLUMNS.
+ *
+ * summary.csv		What they say together, written when a run ends: medians, intervals, and ratios to the
+ *			baseline (compare_summary.h).
  *
  * timeline.csv		One row for each second of each phase; columns in TIMELINE_COLUMNS. `operations` are
  *those that ended in that second; cpu_seconds and bytes were spent in it.
@@ -39,10 +44,11 @@
 
 enum { RECORD_SCHEMA_VERSION = 1, HGRM_NAME_BYTES = 160 };
 
-#define SUMMARY_COLUMNS                                                                                   \
-	"experiment,configuration,label,workload,engine,clients_as,phase,repetition,run_order,clients,"   \
-	"operations,seconds,ops_s,cpu_us_per_op,reads_per_op,read_bytes,write_bytes,write_amplification," \
-	"space_amplification,rss_peak_bytes,verdict,operation,count,mean_ns,p50_ns,p90_ns,p99_ns,"        \
+#define REPETITION_COLUMNS                                                                                 \
+	"experiment,configuration,label,workload,engine,clients_as,phase,repetition,run_order,clients,"    \
+	"operations,seconds,ops_s,cpu_us_per_op,reads_per_op,read_bytes,write_bytes,write_amplification,"  \
+	"space_amplification,rss_peak_bytes,hiccup_p999_ns,hiccup_max_ns,verdict,operation,count,mean_ns," \
+	"p50_ns,p90_ns,p99_ns,"                                                                            \
 	"p999_ns,p9999_ns,max_ns"
 
 #define TIMELINE_COLUMNS                                                                                \
@@ -88,11 +94,12 @@ void record_summarize(const struct record *record, struct phase_summary *summary
 /* The record's line, its end included. */
 void record_write_json(const struct record *record, FILE *file);
 
-/* Rows of summary.csv and timeline.csv, without the header. */
-void record_write_summary(const struct record *record, FILE *file);
+/* Rows of repetitions.csv and timeline.csv, without the header. */
+void record_write_repetition(const struct record *record, FILE *file);
 void record_write_timeline(const struct record *record, FILE *file);
 
-/* The file name of an operation's histogram. Returns buffer. */
+/* The file name of the histogram of hiccups, and of an operation's. Returns buffer. */
+const char *record_hiccup_name(const struct record *record, char buffer[static HGRM_NAME_BYTES]);
 const char *record_hgrm_name(const struct record *record, enum operation_kind kind,
 			     char buffer[static HGRM_NAME_BYTES]);
 

@@ -178,6 +178,10 @@ static void make_result(struct phase_result *result)
 	sample.timeline[1] = (struct timeline_point) { .seconds = 2 };
 	result->service[OPERATION_READ] = histogram_create();
 	assert_non_null(result->service[OPERATION_READ]);
+	result->hiccups = histogram_create();
+	assert_non_null(result->hiccups);
+	histogram_record(result->hiccups, 60000);
+	histogram_record(result->hiccups, 5000000);
 	for (uint64_t i = 1; i <= 1000; i++)
 		histogram_record(result->service[OPERATION_READ], i * 1000);
 }
@@ -185,7 +189,7 @@ static void make_result(struct phase_result *result)
 static int set_up(void **state)
 {
 	(void)state;
-	static const struct variation variations[] = { { "engine.memtable.kind", "b\"tree" } };
+	static const struct variation variations[] = { { "engine.memtable.kind", "b\"tree", NULL } };
 	struct problem problem;
 	struct yaml_node *engine = NULL;
 	static const char text[] =
@@ -202,11 +206,16 @@ static int set_up(void **state)
 			      .clients_as_tasks = true },
 		.variations = variations,
 		.variation_count = 1,
+		.index = 4,
 		.label = "memtable.kind=b\"tree, with a comma",
+		.name = "b\"tree",
+		.workload_label = "with a comma",
+		.is_baseline = true,
 		.configuration_hash = "0123456789abcdef",
 		.workload_hash = "fedcba9876543210",
 		.tag = "01234567",
 		.engine = engine,
+		.driver = driver_find("cascade"),
 	};
 	sample.phase = (struct phase) { .name = "run",
 					.kind = PHASE_RUN,
@@ -236,6 +245,7 @@ static int tear_down(void **state)
 {
 	(void)state;
 	histogram_free(sample.result.service[OPERATION_READ]);
+	histogram_free(sample.result.hiccups);
 	arena_free(&sample.arena);
 	return 0;
 }
@@ -258,7 +268,11 @@ static void test_names_and_values(void **state)
 		{ "schema_version", "1" },
 		{ "experiment", "x" },
 		{ "configuration.hash", "0123456789abcdef" },
+		{ "configuration.name", "b\"tree" },
+		{ "configuration.index", "4" },
+		{ "configuration.baseline", "true" },
 		{ "workload.hash", "fedcba9876543210" },
+		{ "workload.label", "with a comma" },
 		{ "workload.seed", "18446744073709551615" },
 		{ "engine.kind", "cascade" },
 		{ "engine.memtable.kind", "btree" },
@@ -267,6 +281,7 @@ static void test_names_and_values(void **state)
 		{ "engine.on", "true" },
 		{ "engine.r", "0.5" },
 		{ "clients_as", "tasks" },
+		{ "parity.durability", "process" },
 		{ "phase.name", "run" },
 		{ "phase.kind", "run" },
 		{ "phase.mix.read", "0.75" },
@@ -290,6 +305,14 @@ static void test_names_and_values(void **state)
 		{ "device.reads", "250" },
 		{ "device.writes", "null" },
 		{ "device.reads_per_op", "0.25" },
+		{ "per_op.cpu_us", "500" },
+		{ "per_op.device_reads", "0.25" },
+		{ "per_op.device_writes", "null" },
+		{ "per_op.device_read_bytes", "1048.576" },
+		{ "per_op.device_write_bytes", "3" },
+		{ "hiccup.count", "2" },
+		{ "hiccup.max_ns", "5000000" },
+		{ "hiccup.hgrm", "01234567.run.hiccup.r2.ns.hgrm" },
 		{ "amplification.write", "3" },
 		{ "amplification.space", "2" },
 		{ "memory.rss_peak_bytes", "10485760" },
@@ -320,6 +343,18 @@ static void test_names_and_values(void **state)
 		assert_true(strtod(reader.found, NULL) >= 500000);
 	}
 	memory_free(json);
+}
+
+/* A phase that nobody watched has no hiccups, rather than none of any length. */
+static void test_without_hiccups(void **state)
+{
+	(void)state;
+	struct histogram *kept = sample.result.hiccups;
+	sample.result.hiccups = NULL;
+	char *json = written(record_write_json);
+	assert_json_value(json, "hiccup", "absent");
+	memory_free(json);
+	sample.result.hiccups = kept;
 }
 
 static void test_verified_and_invalid(void **state)
@@ -354,15 +389,15 @@ static size_t count_fields(const char *line)
 static void test_tables_have_all_columns(void **state)
 {
 	(void)state;
-	char *text = written(record_write_summary);
-	assert_int_equal(count_fields(text), count_fields(SUMMARY_COLUMNS));
+	char *text = written(record_write_repetition);
+	assert_int_equal(count_fields(text), count_fields(REPETITION_COLUMNS));
 	assert_non_null(strstr(text, ",\"memtable.kind=b\"\"tree, with a comma\","));
 	assert_non_null(strstr(text, ",read,1000,500500,"));
 	memory_free(text);
 	struct histogram *kept = sample.result.service[OPERATION_READ];
 	sample.result.service[OPERATION_READ] = NULL;
-	text = written(record_write_summary);
-	assert_int_equal(count_fields(text), count_fields(SUMMARY_COLUMNS));
+	text = written(record_write_repetition);
+	assert_int_equal(count_fields(text), count_fields(REPETITION_COLUMNS));
 	memory_free(text);
 	sample.result.service[OPERATION_READ] = kept;
 	text = written(record_write_timeline);
@@ -442,12 +477,25 @@ static void test_text_table(void **state)
 	assert_int_equal(fclose(file), 0);
 	assert_string_equal(text, "name       n  help\na      1,000  x y\nbcdef      7\n");
 	memory_free(text);
+
+	file = open_memstream(&text, &size);
+	text_table_init(&table, headers, 3);
+	static const char *const marked[] = { "a|b", "1.5", "µs", "c", "-", "" };
+	for (size_t i = 0; i < 6; i++)
+		text_table_add(&table, marked[i]);
+	text_table_print_markdown(&table, file);
+	text_table_free(&table);
+	assert_int_equal(fclose(file), 0);
+	assert_string_equal(text, "| name |   n | help |\n| ---- | --: | ---- |\n"
+				  "| a\\|b  | 1.5 | µs   |\n| c    |   - |      |\n");
+	memory_free(text);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names_and_values),
+		cmocka_unit_test(test_without_hiccups),
 		cmocka_unit_test(test_verified_and_invalid),
 		cmocka_unit_test(test_tables_have_all_columns),
 		cmocka_unit_test(test_summary_struct),

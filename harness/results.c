@@ -17,8 +17,8 @@
 
 enum { PATH_BYTES = 4096, SAME_SECOND_MAX = 100 };
 
-static const char *const file_names[RESULTS_FILES] = { "record.jsonl", "summary.csv", "timeline.csv" };
-static const char *const file_headers[RESULTS_FILES] = { "", SUMMARY_COLUMNS "\n", TIMELINE_COLUMNS "\n" };
+static const char *const file_names[RESULTS_FILES] = { "record.jsonl", "repetitions.csv", "timeline.csv" };
+static const char *const file_headers[RESULTS_FILES] = { "", REPETITION_COLUMNS "\n", TIMELINE_COLUMNS "\n" };
 
 static struct status write_problem(const char *path, const char *name, int error, struct problem *problem)
 {

@@ -15,7 +15,9 @@
 #include "harness/cell_run.h"
 #include "harness/channel.h"
 #include "harness/commands.h"
+#include "harness/compare.h"
 #include "harness/folder.h"
+#include "harness/parity.h"
 #include "harness/plot.h"
 #include "harness/progress.h"
 #include "harness/results.h"
@@ -125,7 +127,7 @@ static void handle_summary(struct execution *execution, const char *data, size_t
 		execution->failed = true;
 	progress_phase_done(&execution->progress, &execution->cell->workload.phases[summary.phase_index],
 			    summary.ops_s);
-	run_table_add(&execution->table, execution->run->cell, &summary);
+	run_table_add(&execution->table, execution->run->cell, execution->run->repetition, &summary);
 }
 
 static void handle_notice(struct execution *execution, const char *text)
@@ -149,8 +151,8 @@ static void handle_message(void *context, enum message_type type, const char *da
 	case MESSAGE_RECORD:
 		handle_append(execution, RESULTS_RECORD, data, size);
 		break;
-	case MESSAGE_SUMMARY_ROWS:
-		handle_append(execution, RESULTS_SUMMARY, data, size);
+	case MESSAGE_REPETITION_ROWS:
+		handle_append(execution, RESULTS_REPETITIONS, data, size);
 		break;
 	case MESSAGE_TIMELINE:
 		handle_append(execution, RESULTS_TIMELINE, data, size);
@@ -300,6 +302,30 @@ static void draw_plots(struct execution *execution)
 		execution->failed = true;
 }
 
+/* Medians, intervals and ratios, from what was recorded: also of a run that was stopped early. */
+static void write_summary(struct execution *execution)
+{
+	struct problem problem;
+	char *text = NULL, why[256];
+	size_t size = 0;
+	FILE *file = open_memstream(&text, &size);
+	if (file == NULL)
+		return;
+	struct status status = compare_summarize_run(execution->results.path, file);
+	bool whole = fclose(file) == 0;
+	if (status_is_ok(status) && whole) {
+		status = results_write(&execution->results, "summary.csv", text, size, &problem);
+		(void)snprintf(why, sizeof(why), "%.255s", problem.text);
+	} else {
+		status_describe(status, why, sizeof(why));
+	}
+	if (!status_is_ok(status) || !whole) {
+		execution->failed = true;
+		say(execution, "summary.csv: %s", why);
+	}
+	memory_free(text);
+}
+
 static void report(struct execution *execution)
 {
 	struct problem problem;
@@ -309,8 +335,11 @@ static void report(struct execution *execution)
 		say(execution, "%s", problem.text);
 	}
 	run_table_print(&execution->table, execution->experiment, stdout);
-	if (execution->options->plots && execution->results.bytes[RESULTS_RECORD] > 0 &&
-	    !execution->write_failed && interrupts < 2)
+	parity_print_experiment(execution->experiment, stdout);
+	bool recorded = execution->results.bytes[RESULTS_RECORD] > 0 && !execution->write_failed;
+	if (recorded)
+		write_summary(execution);
+	if (execution->options->plots && recorded && interrupts < 2)
 		draw_plots(execution);
 	(void)printf("results: %s\n", execution->results.path);
 	if (interrupts > 0)

@@ -9,7 +9,7 @@
 #include "harness/record.h"
 
 struct run_table_row {
-	uint32_t cell;
+	uint32_t cell, repetition;
 	struct phase_summary summary;
 };
 
@@ -19,9 +19,14 @@ struct run_table {
 };
 
 void run_table_init(struct run_table *table);
-void run_table_add(struct run_table *table, uint32_t cell, const struct phase_summary *summary);
+void run_table_add(struct run_table *table, uint32_t cell, uint32_t repetition,
+		   const struct phase_summary *summary);
 
-/* One line for each configuration, phase and operation. Prints nothing if no phase has ended. */
+/*
+ * One line for each configuration, phase and operation; with several configurations, the throughput's ratio
+ * to the baseline of the same workload, and its 95 % interval (statistics.h). Prints nothing if no phase has
+ * ended.
+ */
 void run_table_print(const struct run_table *table, const struct experiment *experiment, FILE *file);
 void run_table_free(struct run_table *table);
 

@@ -18,6 +18,9 @@
 #define OPERATIONS_MIN	 10000
 #define OTHERS_SHARE_MAX 0.10
 #define STEAL_SHARE_MAX	 0.01
+/* A thread that only sleeps is late by so much: the machine stalls, whatever the engine does. */
+#define HICCUP_P999_MAX_NS 20000000
+#define HICCUP_MAX_NS	   200000000
 
 const char *validity_verdict(const struct validity *validity)
 {
@@ -125,6 +128,16 @@ static void judge_length(const struct phase *phase, const struct phase_result *r
 			   OPERATIONS_MIN);
 }
 
+static void judge_hiccups(const struct histogram *hiccups, struct validity *validity)
+{
+	if (hiccups == NULL || hiccups->count == 0)
+		return;
+	uint64_t p999_ns = histogram_quantile(hiccups, 0.999);
+	if (p999_ns >= HICCUP_P999_MAX_NS || hiccups->max_ns >= HICCUP_MAX_NS)
+		add_reason(validity, "hiccups: a sleeping thread woke %.1f ms late at p99.9, %.1f ms at most",
+			   (double)p999_ns * 1e-6, (double)hiccups->max_ns * 1e-6);
+}
+
 void validity_judge(const struct validity_input *input, struct validity *validity)
 {
 	char data[UNITS_TEXT_BYTES], cache[UNITS_TEXT_BYTES];
@@ -133,6 +146,7 @@ void validity_judge(const struct validity_input *input, struct validity *validit
 	if (build_is_debug())
 		add_reason(validity, "build=%s", build_type());
 	judge_machine(input->before, input->after, validity);
+	judge_hiccups(input->result->hiccups, validity);
 	judge_length(input->phase, input->result, validity);
 	if (input->phase->kind == PHASE_RUN && input->dataset_bytes != UINT64_MAX &&
 	    input->cache_bytes != UINT64_MAX && input->dataset_bytes < input->cache_bytes)

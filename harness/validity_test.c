@@ -112,6 +112,15 @@ static void test_machine(void **state)
 	after.steal_ticks = tick;
 	expect("suspect", "steal: the hypervisor took 5.0 % of the CPU time");
 	after.steal_ticks = 0;
+	result.hiccups = histogram_create();
+	histogram_record(result.hiccups, 199999999);
+	for (int i = 0; i < 10000; i++)
+		histogram_record(result.hiccups, 100000);
+	expect("valid", NULL);
+	histogram_record(result.hiccups, 200000001);
+	expect("suspect", "hiccups: a sleeping thread woke 0.1 ms late at p99.9, 200.0 ms at most");
+	histogram_free(result.hiccups);
+	result.hiccups = NULL;
 	after.swap_pages = 7;
 	expect("suspect", "swap: 7 pages moved");
 }

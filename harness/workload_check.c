@@ -63,6 +63,9 @@ static struct status check_choice(struct check *check, const struct workload_key
 		if (strcmp(names[i], node->text) == 0)
 			return status_ok();
 	}
+	const char *absence = key->choices == NULL ? driver_absence(node->text) : NULL;
+	if (absence != NULL)
+		return problem_at(check->problem, STATUS_INVALID, node->place, path, "%s", absence);
 	return problem_at(check->problem, STATUS_INVALID, node->place, path, "unknown '%.64s', expected %s%s",
 			  node->text, workload_key_expects(key, expects, sizeof(expects)),
 			  nearest_hint(node->text, names, count, hint, sizeof(hint)));
@@ -479,6 +482,32 @@ struct status workload_check_key(struct arena *arena, const struct yaml_node *ro
 	return status_ok();
 }
 
+/* Short names beside `to`: one for each value, all different. */
+static struct status check_vary_names(const struct yaml_node *names, size_t count, const char *path,
+				      struct problem *problem)
+{
+	if (names == NULL)
+		return status_ok();
+	if (names->kind != YAML_SEQUENCE || names->count != count)
+		return problem_at(problem, STATUS_INVALID, names->place, path,
+				  "`as` does not name each value, expected a list of %zu names", count);
+	for (size_t i = 0; i < count; i++) {
+		const struct yaml_node *name = names->items[i].value;
+		if (name->kind != YAML_SCALAR || yaml_is_null(name) || name->text[0] == '\0' ||
+		    strlen(name->text) > NAME_BYTES_MAX)
+			return problem_at(problem, STATUS_INVALID, name->place, path,
+					  "`as` holds what is no name, expected up to %d characters",
+					  NAME_BYTES_MAX);
+		for (size_t k = 0; k < i; k++) {
+			if (strcmp(names->items[k].value->text, name->text) == 0)
+				return problem_at(problem, STATUS_INVALID, name->place, path,
+						  "`as` holds '%s' twice, expected different names",
+						  name->text);
+		}
+	}
+	return status_ok();
+}
+
 static struct status check_vary_entry(const struct yaml_node *entry, const char *path,
 				      struct problem *problem)
 {
@@ -487,13 +516,13 @@ static struct status check_vary_entry(const struct yaml_node *entry, const char 
 				  "%s, expected a mapping: {set: PATH, to: [VALUE, ...]}",
 				  yaml_kind_text(entry));
 	for (size_t i = 0; i < entry->count; i++) {
-		static const char *const names[] = { "set", "to" };
+		static const char *const names[] = { "set", "to", "as" };
 		char hint[128];
 		const char *key = entry->items[i].key;
-		if (strcmp(key, "set") != 0 && strcmp(key, "to") != 0)
+		if (strcmp(key, "set") != 0 && strcmp(key, "to") != 0 && strcmp(key, "as") != 0)
 			return problem_at(problem, STATUS_INVALID, entry->items[i].place, path,
 					  "unknown key '%.64s', expected set and to%s", key,
-					  nearest_hint(key, names, 2, hint, sizeof(hint)));
+					  nearest_hint(key, names, 3, hint, sizeof(hint)));
 	}
 	const struct yaml_node *set = yaml_get(entry, "set");
 	const struct yaml_node *to = yaml_get(entry, "to");
@@ -503,7 +532,7 @@ static struct status check_vary_entry(const struct yaml_node *entry, const char 
 	if (to == NULL || to->kind != YAML_SEQUENCE || to->count == 0)
 		return problem_at(problem, STATUS_INVALID, to != NULL ? to->place : entry->place, path,
 				  "no values to take, expected 'to: [VALUE, ...]'");
-	return status_ok();
+	return check_vary_names(yaml_get(entry, "as"), to->count, path, problem);
 }
 
 struct status workload_check_vary(const struct yaml_node *vary, struct problem *problem)

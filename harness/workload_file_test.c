@@ -71,7 +71,7 @@ static const struct bad bad_values[] = {
 	{ "nmae: x\n", "F:1: nmae: unknown key, did you mean 'name'?" },
 	{ "quux: x\n",
 	  "F:1: quux: unknown key, expected one of name, engine, workload, clients_as, verify, phases, "
-	  "vary, repeats" },
+	  "vary, baseline, repeats" },
 	{ "name: ../x\n",
 	  "F:1: name: '../x' is no file name, expected up to 64 letters, digits, '.', '_', '-'" },
 	{ "name:\n", "F:1: name: nothing, expected text" },
@@ -161,6 +161,15 @@ static const struct bad bad_vary[] = {
 	  "F:1: vary.0: no path to set, expected 'set: engine.memtable.kind' or the like" },
 	{ "vary: [{set: a, to: [1], too: 2}]\n",
 	  "F:1: vary.0: unknown key 'too', expected set and to, did you mean 'to'?" },
+	{ "vary: [{set: clients_as, to: [tasks, threads], as: [a]}]\n",
+	  "F:1: vary.0: `as` does not name each value, expected a list of 2 names" },
+	{ "vary: [{set: clients_as, to: [tasks, threads], as: [a, a]}]\n",
+	  "F:1: vary.0: `as` holds 'a' twice, expected different names" },
+	{ "vary: [{set: clients_as, to: [tasks, threads], as: [a, {b: c}]}]\n",
+	  "F:1: vary.0: `as` holds what is no name, expected up to 64 characters" },
+	{ "engine: {kind: null}\nbaseline: onne\nvary:\n"
+	  "- {set: workload.records, to: [10, 20], as: [one, two]}\n",
+	  "F:2: baseline: no configuration is called 'onne', expected one such as 'null'" },
 	{ "vary:\n- {set: engin.a, to: [1]}\n",
 	  "F:2: vary.0.set: 'engin' cannot vary, expected a path in engine, workload, phases, clients_as or "
 	  "verify, did you mean 'engine'?" },
@@ -625,15 +634,58 @@ static void test_vary(void **state)
 	experiment_free(&experiment);
 }
 
+/* Labels are for people: given names, kinds that tell mappings apart, and nothing that never changes. */
+static void test_labels(void **state)
+{
+	(void)state;
+	static const char text[] =
+		"baseline: small\nvary:\n"
+		"- set: engine\n  as: [nothing, small]\n"
+		"  to: [{kind: null}, {kind: cascade, memory: 64 MiB, memtable: {size: 8 MiB}}]\n"
+		"- {set: workload.records, to: [10, 20]}\n- {set: workload.seed, to: [5]}\n";
+	struct experiment experiment, again;
+	load_good(&experiment, text, NULL, 0);
+	assert_int_equal(experiment.cell_count, 4);
+	const struct cell *cell = &experiment.cells[3];
+	assert_string_equal(cell->label, "small records=20");
+	assert_string_equal(cell->name, "small");
+	assert_string_equal(cell->workload_label, "records=20");
+	assert_int_equal(cell->index, 3);
+	assert_string_equal(cell->driver->name, "cascade");
+	assert_string_equal(experiment.cells[0].name, "nothing");
+	/* One workload's cells are compared with that workload's baseline. */
+	for (size_t i = 0; i < 4; i++)
+		assert_true(experiment.cells[i].is_baseline == (i >= 2));
+	assert_string_equal(experiment.cells[0].workload_hash, experiment.cells[2].workload_hash);
+	load_good(&again, experiment.resolved, NULL, 0);
+	assert_string_equal(again.cells[3].label, cell->label);
+	assert_true(again.cells[3].is_baseline);
+	experiment_free(&again);
+	experiment_free(&experiment);
+
+	load_good(&experiment,
+		  "vary: [{set: engine, to: [{kind: null}, {kind: cascade}]}, "
+		  "{set: engine.memory, to: [64 MiB]}]\n"
+		  "engine: {kind: cascade}\n",
+		  (const char *const[]) { "vary.1.set=workload.seed", "vary.1.to=[1, 2]" }, 2);
+	assert_string_equal(experiment.cells[0].label, "null seed=1");
+	assert_string_equal(experiment.cells[3].label, "cascade seed=2");
+	assert_true(experiment.cells[0].is_baseline);
+	assert_false(experiment.cells[2].is_baseline);
+	experiment_free(&experiment);
+}
+
 /* Whatever text a scalar holds, printing and parsing give it back. */
 static void test_printed_trees_read_back(void **state)
 {
 	(void)state;
 	static const char *const texts[] = {
-		"",	     "a b",  "a: b", "- a",	 "#a",		"a #b", "\"q\"", "it's",
-		"~",	     "null", "{a}",  "[1]",	 "a,b",		" a",	"a ",	 "tab\there",
-		"new\nline", "%x",   "@a",   "\xc3\xa4", "back\\slash", "./x",	"-5",	 "0.5",
-		"a:b",	     "*a",   "&a",   "!a",	 "|",		">",	"?",	 "---"
+		"", "a b", "a: b", "- a", "#a", "a #b", "\"q\"", "it's", "~", "null", "{a}", "[1]", "a,b",
+		" a", "a ", "tab\there", "new\nline", "%x", "@a", "\xc3\xa4", "back\\slash", "./x", "-5",
+		"0.5", "a:b", "*a", "&a", "!a", "|", ">", "?", "---",
+		/* They end a line, or may not stand in a document as they are. */
+		"\xc2\x85 nel", "\xe2\x80\xa8", "x\xe2\x80\xa9y", "\xef\xbb\xbf bom", "\xc2\x80",
+		"\xef\xbf\xbf"
 	};
 	struct arena arena;
 	struct problem problem;
@@ -707,6 +759,7 @@ int main(void)
 		cmocka_unit_test(test_shipped_files),
 		cmocka_unit_test(test_hashes),
 		cmocka_unit_test(test_vary),
+		cmocka_unit_test(test_labels),
 		cmocka_unit_test(test_printed_trees_read_back),
 		cmocka_unit_test(test_table_is_sound),
 	};

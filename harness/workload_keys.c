@@ -91,6 +91,10 @@ const struct workload_key workload_keys[] = {
 	  .help = "what changes between configurations: every combination is run; default: nothing" },
 	{ "vary", "set", KEY_TEXT, EVERYWHERE, .help = "path of a key, such as engine.memtable.kind" },
 	{ "vary", "to", KEY_LIST, EVERYWHERE, .help = "its values: scalars, or mappings that replace it" },
+	{ "vary", "as", KEY_LIST, EVERYWHERE,
+	  .help = "a short name for each value, for tables and pictures" },
+	{ "", "baseline", KEY_TEXT, EVERYWHERE,
+	  .help = "name of the configuration that others are compared with; default: the first" },
 	{ "", "repeats", KEY_COUNT, EVERYWHERE, .default_value = "1", .minimum = 1, .maximum = 1000,
 	  .help = "how often every configuration is run, each time in a fresh process; 5 or more to "
 		  "compare" },

@@ -364,11 +364,36 @@ static bool is_plain(const char *text)
 	return text[length - 1] != ' ';
 }
 
+/*
+ * Characters beyond ASCII that may not stand in a document as they are, or that end a line: C1 controls, the
+ * separators of lines and paragraphs, the byte order mark, and what is no character. The length in UTF-8 of
+ * the one at `text` and its code; 0: it is none of them.
+ */
+static size_t find_special(const unsigned char *text, unsigned *code)
+{
+	if (text[0] == 0xc2 && text[1] >= 0x80 && text[1] <= 0x9f) {
+		*code = text[1];
+		return 2;
+	}
+	if ((text[0] != 0xe2 && text[0] != 0xef) || text[1] < 0x80 || text[2] < 0x80)
+		return 0;
+	*code = (text[0] & 0xfu) << 12 | (text[1] & 0x3fu) << 6 | (text[2] & 0x3fu);
+	bool is_special = *code == 0x2028 || *code == 0x2029 || *code == 0xfeff || *code >= 0xfffe;
+	return is_special ? 3 : 0;
+}
+
 static void print_scalar(FILE *file, const char *text)
 {
 	(void)fputc('"', file);
 	for (; *text != '\0'; text++) {
 		unsigned char c = (unsigned char)*text;
+		unsigned code = 0;
+		size_t special = find_special((const unsigned char *)text, &code);
+		if (special > 0) {
+			(void)fprintf(file, "\\u%04x", code);
+			text += special - 1;
+			continue;
+		}
 		if (c == '"' || c == '\\')
 			(void)fprintf(file, "\\%c", c);
 		else if (c == '\n')

@@ -16,7 +16,7 @@ for name in "${names[@]}"; do
   rm -rf "$to"
   mkdir -p "$to/plots"
   from=$out/$name/latest
-  cp "$from"/{record.jsonl,summary.csv,timeline.csv,config.resolved.yaml,provenance.json} "$to/"
+  cp "$from"/{record.jsonl,repetitions.csv,summary.csv,timeline.csv,config.resolved.yaml,provenance.json} "$to/"
   cp "$from"/plots/*.{svg,png} "$to/plots/"
   # Where the tree lay is nobody's business.
   sed -i "s|$PWD/||g" "$to"/*.json "$to"/*.jsonl "$to"/*.yaml "$to"/*.csv

@@ -178,6 +178,8 @@ static void test_help(void **state)
 	expect("list --help", 0);
 	expect_in(out, "usage: cascade list [KIND] [--json]");
 	expect("plot --help", 0);
+	expect("compare --help", 0);
+	expect_in(out, "--noise-floor PERCENT");
 	expect("--version", 0);
 	expect_in(out, "cascade ");
 	expect("rnu", 2);
@@ -252,7 +254,8 @@ static void test_run_leaves_files(void **state)
 	assert_true(readlink("results/quick/latest", target, sizeof(target) - 1) > 0);
 	assert_null(strchr(target, '/'));
 	expect_in(out, target);
-	static const char *const files[] = { "record.jsonl", "summary.csv", "timeline.csv", "provenance.json",
+	static const char *const files[] = { "record.jsonl", "repetitions.csv", "summary.csv",
+					     "timeline.csv", "provenance.json",
 					     "config.resolved.yaml" };
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		(void)snprintf(text, sizeof(text), "results/quick/latest/%s", files[i]);
@@ -265,9 +268,14 @@ static void test_run_leaves_files(void **state)
 	expect_in(records, "\"operations\":2000,");
 	expect_in(records, "\"engine\":{\"kind\":\"null\"");
 	expect_histograms_exist(records, "results/quick/latest");
-	read_file("results/quick/latest/summary.csv", text);
+	read_file("results/quick/latest/repetitions.csv", text);
 	expect_in(text, "experiment,configuration,label,");
 	assert_int_equal(count_lines(text), 4); /* header, insert, read, update */
+	read_file("results/quick/latest/summary.csv", text);
+	expect_in(text, "experiment,phase,workload,");
+	expect_in(text, ",throughput.ops_s,1,");
+	expect_in(records, "\"hiccup\":{\"count\":");
+	expect_in(records, "\"per_op\":{\"cpu_us\":");
 	read_file("results/quick/latest/provenance.json", text);
 	expect_in(text, "\"--no-plot\"");
 	expect_in(text, "\"kernel\": \"");
@@ -298,8 +306,60 @@ static void test_vary_and_repeats(void **state)
 	expect_in(text, "\"variation\":{\"workload.value_size\":\"10\"}");
 	expect_in(text, "\"repetition\":2,\"run_order\":4,");
 	expect_histograms_exist(text, "varied/quick/latest");
-	read_file("varied/quick/latest/summary.csv", text);
+	read_file("varied/quick/latest/repetitions.csv", text);
 	assert_int_equal(count_lines(text), 13);
+	/* What varies is the workload: there is nothing to compare unless that is asked for. */
+	expect("compare varied/quick/latest", 1);
+	expect_in(err, "there is one configuration, 'null' (--force compares workloads that vary)");
+	expect("compare varied/quick/latest --force --metric throughput", 0);
+	expect_in(out, "compared with value_size=10");
+}
+
+/* Whole engines under short names, every block complete, ratios to the baseline in all that is printed. */
+static void test_compared_configurations(void **state)
+{
+	(void)state;
+	static char text[TEXT_BYTES];
+	static char varied[sizeof(quick) + 256];
+	(void)snprintf(varied, sizeof(varied), "%s%s", quick,
+		       "vary:\n  - set: engine\n    as: [nothing, small]\n"
+		       "    to: [{kind: null}, {kind: cascade, memory: 64 MiB, memtable: {size: 8 MiB}}]\n"
+		       "baseline: small\nrepeats: 3\n");
+	write_file("engines.yaml", varied);
+	expect("run engines.yaml --no-plot --quiet --set phases.run.duration=50ms --out engines", 0);
+	expect_in(out, "ratio  95 % interval");
+	expect_in(out, "baseline");
+	expect_in(out, " .. ");
+	read_file("engines/quick/latest/record.jsonl", text);
+	/* Each block of two processes holds both configurations, two phases each. */
+	unsigned seen[3] = { 0 };
+	const char *line = text;
+	for (unsigned process = 0; process < 6; process++) {
+		char order[64], repetition[32];
+		(void)snprintf(order, sizeof(order), "\"run_order\":%u,", process + 1);
+		(void)snprintf(repetition, sizeof(repetition), "\"repetition\":%u,", process / 2 + 1);
+		for (int phase = 0; phase < 2; phase++) {
+			const char *end = strchr(line, '\n');
+			assert_non_null(end);
+			assert_non_null(memmem(line, (size_t)(end - line), order, strlen(order)));
+			assert_non_null(memmem(line, (size_t)(end - line), repetition, strlen(repetition)));
+			bool small = memmem(line, (size_t)(end - line), "\"name\":\"small\"", 14) != NULL;
+			seen[process / 2] |= 1u << small;
+			line = end + 1;
+		}
+	}
+	for (int block = 0; block < 3; block++)
+		assert_int_equal(seen[block], 3);
+	expect("compare engines/quick/latest", 0);
+	expect_in(out, "2 configurations, compared with small");
+	expect_in(out, "within each block of the interleaved run");
+	expect_in(out, "hiccups (how late a thread woke");
+	expect_in(out, "parity ");
+	expect("plot engines/quick/latest --format svg --out engines/pictures", 0);
+	assert_true(exists("engines/pictures/ratios.gp"));
+	read_file("engines/quick/latest/summary.csv", text);
+	expect_in(text, ",small,1,,,baseline,");
+	expect_in(text, ",blocks,");
 }
 
 static void test_given_path_is_kept(void **state)
@@ -466,7 +526,7 @@ static void test_interrupt(void **state)
 	(void)state;
 	static char text[TEXT_BYTES];
 	write_file("endless.yaml", endless);
-	pid_t child = start_to("run endless.yaml --no-plot --out stopped --repeats 3", "stdout.txt");
+	pid_t child = start_to("run endless.yaml --out stopped --repeats 3", "stdout.txt");
 	wait_for_lines("stopped/endless/latest/record.jsonl", 1);
 	sleep_ms(300);
 	assert_int_equal(kill(child, SIGINT), 0);
@@ -479,6 +539,11 @@ static void test_interrupt(void **state)
 	assert_int_equal(count_lines(text), 2);
 	expect_in(text, "\"ended_by\":\"stopped\"");
 	expect_in(text, "\"verdict\":\"invalid\"");
+	/* The finished phase is summed up and drawn; the one that was cut short is not among the numbers. */
+	assert_true(exists("stopped/endless/latest/plots/latency-load-insert.gp"));
+	read_file("stopped/endless/latest/summary.csv", text);
+	expect_in(text, ",load,");
+	assert_null(strstr(text, "endless,run,"));
 	assert_false(exists("stopped/endless/latest/database"));
 }
 
@@ -546,6 +611,7 @@ int main(void)
 		cmocka_unit_test(test_full_output),
 		cmocka_unit_test(test_run_leaves_files),
 		cmocka_unit_test(test_vary_and_repeats),
+		cmocka_unit_test(test_compared_configurations),
 		cmocka_unit_test(test_given_path_is_kept),
 		cmocka_unit_test(test_bad_input),
 		cmocka_unit_test(test_unknown_variants_have_neighbours),
