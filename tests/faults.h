@@ -87,6 +87,15 @@ static void fault_submit(struct io *io, struct io_request *request)
 	}
 }
 
+static void fault_carry_out(struct io_request *request)
+{
+	bool hits = fault_hits(request);
+	if (!hits || faults.kind == FAULT_LATE_WRITE)
+		faults.inner->carry_out(request);
+	if (hits)
+		request->status = status_error(faults.code, "injected");
+}
+
 static unsigned fault_poll(struct io *io, uint64_t wait_ns)
 {
 	unsigned completed = 0;
@@ -110,6 +119,7 @@ static inline void faults_arm(struct task *self, enum fault_kind kind, enum stat
 		faults.outer = *io->backend;
 		faults.outer.submit = fault_submit;
 		faults.outer.poll = fault_poll;
+		faults.outer.carry_out = fault_carry_out;
 		__atomic_store_n(&io->backend, &faults.outer, __ATOMIC_RELAXED);
 	}
 	faults.kind = kind;

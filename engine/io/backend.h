@@ -71,6 +71,18 @@ static inline void io_finish(struct io *io, struct io_request *request)
 		request->complete(request);
 }
 
+static inline void io_before_sleep(struct io *io)
+{
+	if (io->before_sleep != NULL)
+		io->before_sleep(io->sleep_context);
+}
+
+static inline void io_after_sleep(struct io *io)
+{
+	if (io->after_sleep != NULL)
+		io->after_sleep(io->sleep_context);
+}
+
 /* When a wait that starts now ends; UINT64_MAX: never. */
 static inline uint64_t io_deadline(uint64_t wait_ns)
 {

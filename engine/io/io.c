@@ -9,14 +9,25 @@
 
 #include "base/assert.h"
 #include "io/backend.h"
+#include "io/transfer.h"
 
 #include "base/poison.h"
 
-const struct io_backend *const io_backends[] = {
+enum { ADDED_MAX = 2 };
+
+const struct io_backend *io_backends[2 + ADDED_MAX + 1] = {
 	&io_backend_uring,
 	&io_backend_posix,
-	NULL,
 };
+
+void io_backend_add(const struct io_backend *backend)
+{
+	unsigned at = 0;
+	while (io_backends[at] != NULL && io_backends[at] != backend)
+		at++;
+	ASSERT(at < sizeof(io_backends) / sizeof(io_backends[0]) - 1);
+	io_backends[at] = backend;
+}
 
 static const struct io_backend *find_backend(const char *name)
 {
@@ -55,12 +66,11 @@ struct status io_create(const char *backend, const struct io_options *options, s
 	return status;
 }
 
-void io_submit(struct io *io, struct io_request *request)
+static void prepare(struct io *io, struct io_request *request)
 {
 	request->status = status_ok();
 	request->transferred = 0;
 	request->opened = NULL;
-	request->adjusted_vectors = NULL;
 	request->tries = 0;
 	request->result = 0;
 	request->private_words[0] = 0;
@@ -73,7 +83,35 @@ void io_submit(struct io *io, struct io_request *request)
 		io->counters.writes++;
 	else if (request->operation == IO_SYNC || request->operation == IO_SYNC_DIRECTORY)
 		io->counters.syncs++;
+}
+
+void io_submit(struct io *io, struct io_request *request)
+{
+	prepare(io, request);
 	io->backend->submit(io, request);
+}
+
+void io_begin(struct io *io, struct io_request *request)
+{
+	ASSERT(request->operation == IO_READ || request->operation == IO_WRITE);
+	prepare(io, request);
+	/* The instance's thread has nothing to poll for. */
+	io->in_flight--;
+	bool begun = transfer_begin(request, false);
+	ASSERT(begun == status_is_ok(request->status));
+}
+
+void io_carry_out(const struct io *io, struct io_request *request)
+{
+	if (status_is_ok(request->status))
+		io->backend->carry_out(request);
+}
+
+void io_end(struct io *io, struct io_request *request)
+{
+	io->counters.submits += (unsigned)request->result;
+	io->in_flight++;
+	transfer_finish(io, request);
 }
 
 static void note_completion(struct io_request *request)

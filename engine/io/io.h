@@ -54,6 +54,7 @@ struct io_file {
 };
 
 struct io_request;
+struct transfer_bend;
 typedef void io_complete(struct io_request *request);
 
 struct io_request {
@@ -75,10 +76,11 @@ struct io_request {
 	size_t transferred;
 	struct io_file *opened;
 
+	/* Of wrappers alone, NULL everywhere else: bends the request's kernel calls (transfer.h). */
+	const struct transfer_bend *bend;
+
 	/* The backend's while the request is under way. */
 	struct io_request *next;
-	struct iovec adjusted[2];
-	struct iovec *adjusted_vectors;
 	unsigned tries;
 	int result;
 	uint64_t private_words[2];
@@ -112,6 +114,7 @@ struct io_backend {
 	void (*submit)(struct io *io, struct io_request *request);
 	unsigned (*poll)(struct io *io, uint64_t wait_ns);
 	void (*wake)(struct io *io);
+	void (*carry_out)(struct io_request *request); /* may be NULL: all must be submitted */
 	MUST_CHECK struct status (*list)(struct io *io, const char *path,
 					 void (*each)(void *context, const char *name), void *context);
 	MUST_CHECK struct status (*lock)(struct io *io, const char *path, int *lock);
@@ -126,6 +129,9 @@ struct io {
 	unsigned promises; /* enum io_promises */
 	unsigned in_flight;
 	bool memory_registered; /* at least one region is; false when refused: the record says so */
+	void (*before_sleep)(void *context); /* NULL: none */
+	void (*after_sleep)(void *context);
+	void *sleep_context;
 	struct io_counters counters;
 };
 
@@ -138,7 +144,13 @@ MUST_CHECK struct status io_create(const char *backend, const struct io_options 
 				   char *notice, size_t notice_size);
 
 /* All backends that can be named, ended by NULL. */
-extern const struct io_backend *const io_backends[];
+extern const struct io_backend *io_backends[];
+
+/*
+ * Adds a backend that is not part of a release (simulated, faulty) behind the others; once more does
+ * nothing. At most two. Before any other thread starts.
+ */
+void io_backend_add(const struct io_backend *backend);
 
 static inline void io_destroy(struct io *io)
 {
@@ -156,6 +168,42 @@ void io_submit(struct io *io, struct io_request *request);
 static inline unsigned io_poll(struct io *io, uint64_t wait_ns)
 {
 	return io->backend->poll(io, wait_ns);
+}
+
+/*
+ * Functions that are called around each sleep of io_poll in the kernel, on the instance's thread: between
+ * them the backend touches nothing that anybody else may use. A backend that never sleeps calls neither.
+ */
+static inline void io_around_sleep(struct io *io, void (*before)(void *context), void (*after)(void *context),
+				   void *context)
+{
+	io->before_sleep = before;
+	io->after_sleep = after;
+	io->sleep_context = context;
+}
+
+/*
+ * Requests that a thread carries out itself: worth while where handing one over and being told of its end
+ * costs more than to wait. io_begin and io_end use the instance, so nobody else does at that time (its own
+ * thread may sleep, see io_around_sleep); io_carry_out between them does not, and any thread may call it.
+ * Reads and writes only. `complete`, if any, runs in io_end.
+ */
+static inline bool io_can_carry_out(const struct io *io)
+{
+	return io->backend->carry_out != NULL;
+}
+
+void io_begin(struct io *io, struct io_request *request);
+void io_carry_out(const struct io *io, struct io_request *request);
+void io_end(struct io *io, struct io_request *request);
+
+/* All three. Returns request->status. */
+MUST_CHECK static inline struct status io_perform(struct io *io, struct io_request *request)
+{
+	io_begin(io, request);
+	io_carry_out(io, request);
+	io_end(io, request);
+	return request->status;
 }
 
 /* Ends a waiting io_poll, or makes the next one return at once. Any thread; async-signal-safe. */

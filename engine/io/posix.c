@@ -44,74 +44,6 @@ struct posix {
 	pthread_t threads[THREADS_MAX];
 };
 
-/* --- the calls --- */
-
-static ssize_t call_read(const struct transfer_call *call)
-{
-	if (call->vector_count > 0)
-		return preadv(call->fd, call->vectors, (int)call->vector_count, (off_t)call->offset);
-	return pread(call->fd, call->buffer, call->length, (off_t)call->offset);
-}
-
-static ssize_t call_write(const struct transfer_call *call)
-{
-	struct iovec whole = { .iov_base = call->buffer, .iov_len = call->length };
-	const struct iovec *vectors = call->vector_count > 0 ? call->vectors : &whole;
-	int count = call->vector_count > 0 ? (int)call->vector_count : 1;
-	if (call->flags != 0)
-		return pwritev2(call->fd, vectors, count, (off_t)call->offset, call->flags);
-	return pwritev(call->fd, vectors, count, (off_t)call->offset);
-}
-
-/* What the kernel returned, or -errno. */
-static int make_call(const struct transfer_call *call)
-{
-	ssize_t result = -1;
-	errno = EINVAL;
-	switch (call->kind) {
-	case TRANSFER_READ:
-		result = call_read(call);
-		break;
-	case TRANSFER_WRITE:
-		result = call_write(call);
-		break;
-	case TRANSFER_SYNC:
-		result = call->data_only ? fdatasync(call->fd) : fsync(call->fd);
-		break;
-	case TRANSFER_OPEN:
-		result = open(call->path, call->flags, 0644);
-		break;
-	case TRANSFER_CLOSE:
-		result = close(call->fd);
-		break;
-	case TRANSFER_ALLOCATE:
-		result = fallocate(call->fd, 0, (off_t)call->offset, (off_t)call->length);
-		break;
-	case TRANSFER_RENAME:
-		result = rename(call->path, call->path_to);
-		break;
-	case TRANSFER_UNLINK:
-		result = unlink(call->path);
-		break;
-	case TRANSFER_MAKE_DIRECTORY:
-		result = mkdir(call->path, 0755);
-		break;
-	}
-	return result < 0 ? -errno : (int)result;
-}
-
-/* `result` counts the calls, for the owner's counters. */
-static void perform(struct io_request *request)
-{
-	struct transfer_call call;
-	int calls = 0;
-	do {
-		transfer_describe(request, &call);
-		calls++;
-	} while (!transfer_take(request, make_call(&call)));
-	request->result = calls;
-}
-
 /* --- threads --- */
 
 static void push_done(struct posix *posix, struct io_request *request)
@@ -133,7 +65,7 @@ static void *run_thread(void *argument)
 		struct io_request *request = io_queue_take(&posix->pending);
 		if (request != NULL) {
 			pthread_mutex_unlock(&posix->mutex);
-			perform(request);
+			blocking_carry_out(request);
 			push_done(posix, request);
 			pthread_mutex_lock(&posix->mutex);
 		} else if (posix->stopping) {
@@ -184,7 +116,7 @@ static unsigned perform_here(struct posix *posix, struct io_queue *ready)
 	unsigned done = 0;
 	struct io_request *request;
 	while ((request = io_queue_take(ready)) != NULL) {
-		perform(request);
+		blocking_carry_out(request);
 		done += finish(posix, request);
 	}
 	return done;
@@ -251,11 +183,13 @@ static void sleep_until(struct posix *posix, uint64_t left_ns)
 		struct pollfd event = { .fd = posix->gate.event, .events = POLLIN };
 		struct timespec left = { .tv_sec = (time_t)(left_ns / 1000000000u),
 					 .tv_nsec = (long)(left_ns % 1000000000u) };
+		io_before_sleep(&posix->base);
 		if (ppoll(&event, 1, left_ns == UINT64_MAX ? NULL : &left, NULL) > 0) {
 			uint64_t count;
 			ssize_t got = read(posix->gate.event, &count, sizeof(count));
 			(void)got;
 		}
+		io_after_sleep(&posix->base);
 	}
 	gate_awake(&posix->gate);
 }
@@ -345,5 +279,6 @@ const struct io_backend io_backend_posix = {
 	.list = blocking_list,
 	.lock = blocking_lock,
 	.unlock = blocking_unlock,
+	.carry_out = blocking_carry_out,
 	.register_memory = posix_register_memory,
 };

@@ -299,7 +299,7 @@ static void describe_sync_directory(const struct io_request *request, struct tra
 	}
 }
 
-void transfer_describe(const struct io_request *request, struct transfer_call *call)
+static void describe_call(const struct io_request *request, struct transfer_call *call)
 {
 	*call = (struct transfer_call) { .fd = -1, .slot = -1, .path = request->path };
 	if (request->operation <= IO_SYNC || request->operation == IO_CLOSE ||
@@ -341,6 +341,13 @@ void transfer_describe(const struct io_request *request, struct transfer_call *c
 		call->kind = TRANSFER_MAKE_DIRECTORY;
 		break;
 	}
+}
+
+void transfer_describe(const struct io_request *request, struct transfer_call *call)
+{
+	describe_call(request, call);
+	if (__builtin_expect(request->bend != NULL, 0))
+		request->bend->describe(request, call);
 }
 
 /* --- take --- */
@@ -409,20 +416,25 @@ static bool take_transfer(struct io_request *request, int result)
 	return false;
 }
 
-static bool take_opened(struct io_request *request, int fd)
+void transfer_opened(struct io_request *request, int fd, uint64_t size)
 {
 	struct transfer_file *file = file_being_opened(request);
+	file->fd = fd;
+	file->base.direct = file->opened_direct;
+	file->base.size_at_open = size;
+	request->opened = &file->base;
+}
+
+static bool take_opened(struct io_request *request, int fd)
+{
 	struct stat about;
 	if (descriptor_stat(fd, &about) != 0) {
 		int error = errno;
 		descriptor_close(fd);
-		memory_free(file);
+		memory_free(file_being_opened(request));
 		return finish_with_error(request, error);
 	}
-	file->fd = fd;
-	file->base.direct = file->opened_direct;
-	file->base.size_at_open = (uint64_t)about.st_size;
-	request->opened = &file->base;
+	transfer_opened(request, fd, (uint64_t)about.st_size);
 	return true;
 }
 
@@ -477,6 +489,8 @@ static bool is_directory(const char *path)
 
 bool transfer_take(struct io_request *request, int result)
 {
+	if (__builtin_expect(request->bend != NULL, 0))
+		result = request->bend->take(request, result);
 	switch (request->operation) {
 	case IO_READ:
 	case IO_WRITE:

@@ -67,6 +67,16 @@ struct transfer_call {
 };
 
 /*
+ * What a wrapper that injects faults does to the kernel calls of one request, between the request and its
+ * kernel: so that what no healthy kernel does is met by the same code as the rest. Both on the thread that
+ * has the request.
+ */
+struct transfer_bend {
+	void (*describe)(const struct io_request *request, struct transfer_call *call);
+	int (*take)(struct io_request *request, int result); /* what the request is told instead */
+};
+
+/*
  * Checks the request and gets what it needs. `direct`: whether files are opened with O_DIRECT unless the
  * request says otherwise. False: it is finished already, and its status says why.
  */
@@ -77,6 +87,9 @@ void transfer_describe(const struct io_request *request, struct transfer_call *c
 
 /* Takes the call's result (what the kernel returned, or -errno). True: the request is finished. */
 MUST_CHECK bool transfer_take(struct io_request *request, int result);
+
+/* Ends an IO_OPEN that succeeded, for a kernel that is none: instead of the last transfer_take. */
+void transfer_opened(struct io_request *request, int fd, uint64_t size);
 
 /* Accounts for the finished request and runs its `complete`. Instance's thread, inside poll. */
 void transfer_finish(struct io *io, struct io_request *request);

@@ -136,6 +136,7 @@ static void flush_and_wait(struct uring *uring, uint64_t left_ns)
 	if (io_uring_sq_ready(&uring->ring) > 0)
 		uring->base.counters.submits++;
 	int result;
+	io_before_sleep(&uring->base);
 	if (left_ns == UINT64_MAX) {
 		result = io_uring_submit_and_wait(&uring->ring, 1);
 	} else {
@@ -144,6 +145,7 @@ static void flush_and_wait(struct uring *uring, uint64_t left_ns)
 		struct io_uring_cqe *first;
 		result = io_uring_submit_and_wait_timeout(&uring->ring, &first, 1, &left, NULL);
 	}
+	io_after_sleep(&uring->base);
 	gate_awake(&uring->gate);
 	check_entry(uring, result);
 }
@@ -540,6 +542,7 @@ const struct io_backend io_backend_uring = {
 	.submit = uring_submit,
 	.poll = uring_poll,
 	.wake = uring_wake,
+	.carry_out = blocking_carry_out,
 	.list = blocking_list,
 	.lock = blocking_lock,
 	.unlock = blocking_unlock,

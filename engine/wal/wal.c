@@ -236,6 +236,18 @@ static void wake_next_joiner(struct wal *wal)
 	}
 }
 
+static struct status payload_size(const struct wal *wal, const struct slice *pieces, size_t count,
+				  size_t *bytes)
+{
+	*bytes = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (pieces[i].size > wal->payload_max - *bytes)
+			return status_make(STATUS_INVALID);
+		*bytes += pieces[i].size;
+	}
+	return status_ok();
+}
+
 struct status wal_append(struct task *self, struct wal *wal, const struct slice *pieces, size_t count,
 			 enum wal_durability durability)
 {
@@ -243,12 +255,8 @@ struct status wal_append(struct task *self, struct wal *wal, const struct slice 
 	if (wal->closing)
 		return status_make(STATUS_CLOSED);
 	TRY(wal->health);
-	size_t payload_bytes = 0;
-	for (size_t i = 0; i < count; i++) {
-		if (pieces[i].size > wal->payload_max - payload_bytes)
-			return status_make(STATUS_INVALID);
-		payload_bytes += pieces[i].size;
-	}
+	size_t payload_bytes;
+	TRY(payload_size(wal, pieces, count, &payload_bytes));
 	size_t need = 8 + varint_size(payload_bytes) + payload_bytes;
 	struct wal_group *group = NULL;
 	if (list_is_empty(&wal->joiners))
@@ -266,6 +274,40 @@ struct status wal_append(struct task *self, struct wal *wal, const struct slice 
 	wake_next_joiner(wal);
 	wal_wake_writer(wal);
 	return wait_settled(self, &waiter);
+}
+
+/* Whether a group of that length could be opened, written and settled now, before anything else happens. */
+static bool may_append_at_once(const struct wal *wal, size_t length)
+{
+	if (!list_is_empty(&wal->queue) || !list_is_empty(&wal->joiners) || wal->in_flight != NULL ||
+	    wal->sync_waiters.first != NULL || list_is_empty(&wal->unused))
+		return false;
+	return wal_writes_at_once(wal, length, false) && length <= wal->group_limit && wal->current != NULL &&
+	       wal->current->position + length <= wal->segment_bytes;
+}
+
+bool wal_try_append(struct wal *wal, const struct slice *pieces, size_t count, enum wal_durability durability,
+		    struct status *status)
+{
+	ASSERT(!wal->recovering);
+	*status = wal->closing ? status_make(STATUS_CLOSED) : wal->health;
+	if (!status_is_ok(*status))
+		return true;
+	size_t payload_bytes;
+	*status = payload_size(wal, pieces, count, &payload_bytes);
+	if (!status_is_ok(*status))
+		return true;
+	size_t need = 8 + varint_size(payload_bytes) + payload_bytes;
+	if (durability == WAL_POWER || !may_append_at_once(wal, WAL_GROUP_HEADER_BYTES + need))
+		return false;
+	struct wal_group *group;
+	*status = group_for(wal, need, &group);
+	if (!status_is_ok(*status))
+		return true;
+	ASSERT(group != NULL);
+	join_group(wal, group, pieces, count, payload_bytes, durability);
+	*status = wal_commit_at_once(wal, group);
+	return true;
 }
 
 struct status wal_sync(struct task *self, struct wal *wal)

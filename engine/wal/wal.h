@@ -96,6 +96,13 @@ MAY_SUSPEND MUST_CHECK struct status wal_append(struct task *self, struct wal *w
 						const struct slice *pieces, size_t count,
 						enum wal_durability durability);
 
+/*
+ * The same without a task, where it needs no wait: nobody else's commit is under way, and the page cache
+ * takes the write. True: *status is what wal_append would have returned. False: nothing happened.
+ */
+MUST_CHECK bool wal_try_append(struct wal *wal, const struct slice *pieces, size_t count,
+			       enum wal_durability durability, struct status *status);
+
 size_t wal_payload_max(const struct wal *wal);
 
 /* Everything appended so far becomes durable against power loss; what a flush does before it trusts it. */

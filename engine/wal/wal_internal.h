@@ -15,6 +15,7 @@
 enum {
 	WAL_PAYLOAD_BYTES_MAX = (1 << 20) + (128 << 10),
 	WAL_GROUP_BUFFERS = 2,
+	WAL_AT_ONCE_BYTES_MAX = 128 << 10,
 	WAL_STREAM_CHUNK_BYTES = 1 << 20,
 	WAL_SEGMENTS_LIMIT = 4096, /* more files than that in a directory are not a ring of ours */
 };
@@ -158,6 +159,17 @@ static inline unsigned wal_open_flags(const struct wal *wal)
 	return wal->options.buffered ? IO_OPEN_BUFFERED : 0;
 }
 
+/*
+ * Whether a group of that length is copied into the page cache by the shard itself. The ring would hand a
+ * buffered write to another thread, and waiting for that takes many times as long as copying a small group
+ * does.
+ */
+static inline bool wal_writes_at_once(const struct wal *wal, size_t length, bool power)
+{
+	return wal->options.buffered && !power && length <= WAL_AT_ONCE_BYTES_MAX &&
+	       io_can_carry_out(shard_io(wal->shard));
+}
+
 /* No later commit is acknowledged: remembers why and wakes whoever has to learn it. */
 void wal_fail(struct wal *wal, struct status cause, const char *what);
 void wal_wake_writer(struct wal *wal);
@@ -205,6 +217,10 @@ extern const struct task_type wal_keeper_type;
 /* --- wal_writer.c --- */
 
 extern const struct task_type wal_writer_type;
+
+/* Writes the group, the only one, and settles it, all without a task: wal_writes_at_once holds, and the
+ * current segment has the room. */
+MUST_CHECK struct status wal_commit_at_once(struct wal *wal, struct wal_group *group);
 
 /* Syncs every segment that needs it; then everything written is durable. */
 MAY_SUSPEND MUST_CHECK struct status wal_sync_segments(struct task *self, struct wal *wal);

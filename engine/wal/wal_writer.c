@@ -214,6 +214,15 @@ static void encode_group(struct wal *wal, struct wal_group *group)
 	wal_group_encode(&header, segment->seed, group->buffer + start);
 }
 
+/* `self` may be NULL when the group is written at once. */
+static MAY_SUSPEND struct status transfer(struct task *self, struct wal *wal, const struct wal_group *group,
+					  struct io_request *request)
+{
+	if (wal_writes_at_once(wal, group->length, group->power))
+		return io_perform(shard_io(wal->shard), request);
+	return task_io(self, request);
+}
+
 static MAY_SUSPEND struct status write_pages(struct task *self, struct wal *wal, struct wal_group *group,
 					     bool durable)
 {
@@ -226,7 +235,7 @@ static MAY_SUSPEND struct status write_pages(struct task *self, struct wal *wal,
 		.offset = wal->current->position - group->start,
 	};
 	wal->counters.written_bytes += request.length;
-	return task_io(self, &request);
+	return transfer(self, wal, group, &request);
 }
 
 /* The write is complete: the group is part of the log. */
@@ -262,7 +271,7 @@ static MAY_SUSPEND struct status take_back(struct task *self, struct wal *wal, s
 		.length = IO_PAGE_BYTES,
 		.offset = wal->current->position - group->start,
 	};
-	struct status status = task_io(self, &request);
+	struct status status = transfer(self, wal, group, &request);
 	if (status_is_ok(status)) {
 		wal->current->unsynced = true;
 		return failure;
@@ -280,13 +289,14 @@ struct status wal_sync_segments(struct task *self, struct wal *wal)
 		struct wal_segment *segment = wal->segments[i];
 		if (!segment->unsynced)
 			continue;
+		/* Before the sync: what wal_try_append writes meanwhile is not covered by it. */
+		segment->unsynced = false;
 		struct status status = wal_segment_sync(self, segment);
 		wal->counters.syncs++;
 		if (!status_is_ok(status)) {
 			wal_fail(wal, status, "a sync of the log");
 			return wal->health;
 		}
-		segment->unsynced = false;
 	}
 	if (wal->durable_log < written)
 		wal->durable_log = written;
@@ -354,6 +364,13 @@ static MAY_SUSPEND struct status write_group(struct task *self, struct wal *wal,
 	return status_is(status, STATUS_IO) ? status : wal->health;
 }
 
+/* Where the next group will begin in its buffer, so that its bytes need not be moved. */
+static void predict_start(struct wal *wal, const struct wal_group *group)
+{
+	uint64_t end = wal->current->position + group->length;
+	wal->start_predicted = (size_t)(wal_round_up(end, wal->group_alignment) & PAGE_MASK);
+}
+
 static MAY_SUSPEND void commit_group(struct task *self, struct wal *wal, struct wal_group *group)
 {
 	list_remove(&group->node);
@@ -367,8 +384,7 @@ static MAY_SUSPEND void commit_group(struct task *self, struct wal *wal, struct 
 	if (status_is_ok(status))
 		status = find_place(self, wal, group);
 	if (status_is_ok(status)) {
-		uint64_t end = wal->current->position + group->length;
-		wal->start_predicted = (size_t)(wal_round_up(end, wal->group_alignment) & PAGE_MASK);
+		predict_start(wal, group);
 		status = write_group(self, wal, group);
 	}
 	wal->in_flight = NULL;
@@ -378,7 +394,32 @@ static MAY_SUSPEND void commit_group(struct task *self, struct wal *wal, struct 
 		settle_refused(wal, group, status);
 }
 
-/* --- the marker of a clean close --- */
+struct status wal_commit_at_once(struct wal *wal, struct wal_group *group)
+{
+	struct status status;
+	list_remove(&group->node);
+	group->closed = true;
+	wal->in_flight = group;
+	predict_start(wal, group);
+	status = write_group(NULL, wal, group);
+	wal->in_flight = NULL;
+	if (status_is_ok(status))
+		settle_applied(wal, group);
+	else
+		settle_refused(wal, group, status);
+	return status;
+}
+
+/* --- the markers of a clean close --- */
+
+static MAY_SUSPEND struct status write_marker(struct task *self, struct wal *wal, struct wal_group *group)
+{
+	group->start = 0;
+	group->length = WAL_GROUP_HEADER_BYTES;
+	group->count = 0;
+	encode_group(wal, group);
+	return write_pages(self, wal, group, true);
+}
 
 struct status wal_write_marker(struct task *self, struct wal *wal)
 {
@@ -389,11 +430,14 @@ struct status wal_write_marker(struct task *self, struct wal *wal)
 	    list_is_empty(&wal->unused))
 		return status_ok();
 	struct wal_group *group = CONTAINER_OF(wal->unused.next, struct wal_group, node);
-	group->start = 0;
-	group->length = WAL_GROUP_HEADER_BYTES;
-	group->count = 0;
-	encode_group(wal, group);
-	return write_pages(self, wal, group, true);
+	TRY(write_marker(self, wal, group));
+	/* The page that holds it holds the end of the last commits as well: what takes one away takes the
+	 * other. A second one begins the next page. */
+	uint64_t next_page = wal_round_up(segment->position + 1, IO_PAGE_BYTES);
+	if (next_page == wal->segment_bytes)
+		return status_ok();
+	segment->position = next_page;
+	return write_marker(self, wal, group);
 }
 
 /* --- the task --- */
