@@ -17,6 +17,7 @@ enum {
 	GROW_BYTES_MIN = 4 << 20, /* frames are taken into use, and registered, in steps of this */
 	GROW_STEPS_MAX = 64,
 	SLOT_RESERVE_MAX = 8 << 20,
+	SLOT_SHARE = 64, /* of the pool, for slots: few are in use at a time, and frames are worth more */
 	POOL_PAGES_MIN = 64,
 	LIST_END = UINT32_MAX,
 };
@@ -277,20 +278,26 @@ static void register_more(struct buffer_pool *pool)
 	pool->register_refused = !status_is_ok(status);
 }
 
+/* Before the next fresh frame is used. The ring is the resident's: a borrower leaves it to the next task, and
+ * its own read needs no registered memory. */
+static inline void register_due(struct buffer_pool *pool)
+{
+	if (pool->registered <= pool->fresh && pool->registered < pool->frame_count &&
+	    !pool->register_refused && task_current() != NULL)
+		register_more(pool);
+}
+
 /* A free frame, evicting if need be; CACHE_NO_FRAME when every frame is pinned or being loaded. */
 static uint32_t frame_take(struct buffer_pool *pool)
 {
+	register_due(pool);
 	if (pool->free_frames != LIST_END) {
 		uint32_t index = pool->free_frames;
 		pool->free_frames = pool->frames[index].next;
 		return index;
 	}
-	if (pool->fresh < pool->frame_count) {
-		uint32_t index = pool->fresh++;
-		if (index >= pool->registered && !pool->register_refused)
-			register_more(pool);
-		return index;
-	}
+	if (pool->fresh < pool->frame_count)
+		return pool->fresh++;
 	if (pool->counters.frames_pinned >= pool->frame_count)
 		return CACHE_NO_FRAME;
 	uint32_t index = pool->ops->evict(pool->strategy, frame_is_evictable, pool);
@@ -401,9 +408,9 @@ static bool frames_adjacent(const struct buffer_load *load)
 	return true;
 }
 
-/* Starts the read of `count` adjacent pages into frames that were taken; the load is prepared. */
-static struct buffer_load *load_start(struct buffer_pool *pool, const struct buffer_file *file, uint32_t page,
-				      const uint32_t *frames, uint32_t count)
+/* A read of `count` adjacent pages into frames that were taken; the load is prepared. Not yet submitted. */
+static struct buffer_load *load_make(struct buffer_pool *pool, const struct buffer_file *file, uint32_t page,
+				     const uint32_t *frames, uint32_t count)
 {
 	ASSERT(count > 0 && count <= BUFFER_POOLED_PAGES);
 	struct buffer_load *load = pool->free_loads;
@@ -437,6 +444,13 @@ static struct buffer_load *load_start(struct buffer_pool *pool, const struct buf
 	};
 	pool->counters.loads++;
 	pool->loads_in_flight++;
+	return load;
+}
+
+static struct buffer_load *load_start(struct buffer_pool *pool, const struct buffer_file *file, uint32_t page,
+				      const uint32_t *frames, uint32_t count)
+{
+	struct buffer_load *load = load_make(pool, file, page, frames, count);
 	io_submit(shard_io(pool->shard), &load->request);
 	return load;
 }
@@ -736,6 +750,63 @@ struct status buffer_view(struct task *self, struct buffer_pool *pool, const str
 	return status;
 }
 
+/* --- loads that the caller carries out --- */
+
+/* Whether all that is missing is one run, and nobody else is loading the rest. */
+static bool is_one_load(const struct buffer_pool *pool, const struct gathered *set, uint32_t runs)
+{
+	for (uint32_t i = 0; i < set->count; i++) {
+		if (set->frames[i] != CACHE_NO_FRAME &&
+		    frame_state(&pool->frames[set->frames[i]]) != FRAME_RESIDENT)
+			return false;
+	}
+	return runs == 1;
+}
+
+static uint32_t first_missing(const struct gathered *set)
+{
+	uint32_t i = 0;
+	while (set->frames[i] != CACHE_NO_FRAME)
+		i++;
+	return i;
+}
+
+struct buffer_load *buffer_load_begin(struct buffer_pool *pool, const struct buffer_file *file,
+				      uint64_t offset, size_t size)
+{
+	uint32_t first;
+	uint64_t count;
+	struct gathered set;
+	struct buffer_load *load = NULL;
+	if (!io_can_carry_out(shard_io(pool->shard)) || !page_range(offset, size, &first, &count) ||
+	    count > BUFFER_POOLED_PAGES)
+		return NULL;
+	uint32_t runs = pin_present(pool, file->id, first, (uint32_t)count, &set);
+	if (is_one_load(pool, &set, runs) && loads_prepare(pool, 1) && take_missing(pool, &set)) {
+		load = load_make(pool, file, first + first_missing(&set), set.new_frames, set.missing);
+		load->references++;
+		io_begin(shard_io(pool->shard), &load->request);
+		pool->counters.misses += set.missing;
+	}
+	unpin_present(pool, &set);
+	return load;
+}
+
+struct io_request *buffer_load_request(struct buffer_load *load)
+{
+	return &load->request;
+}
+
+struct status buffer_load_end(struct buffer_pool *pool, struct buffer_load *load)
+{
+	io_end(shard_io(pool->shard), &load->request);
+	struct status status = load->status;
+	load_release(load);
+	return status;
+}
+
+/* --- release --- */
+
 void buffer_release(struct buffer_pool *pool, struct buffer_view *view)
 {
 	if (view->data == NULL)
@@ -962,7 +1033,9 @@ static struct status pool_strategy(struct buffer_pool *pool, struct buffer_pool_
 static struct status pool_prepare(struct buffer_pool *pool, struct buffer_pool_options *options)
 {
 	TRY(pool_strategy(pool, options));
-	uint64_t slot_bytes = options->bytes / 16 < SLOT_RESERVE_MAX ? options->bytes / 16 : SLOT_RESERVE_MAX;
+	uint64_t slot_bytes = options->bytes / SLOT_SHARE;
+	if (slot_bytes > SLOT_RESERVE_MAX)
+		slot_bytes = SLOT_RESERVE_MAX;
 	uint32_t frames = frames_that_fit(options, options->bytes - slot_bytes);
 	if (frames < 2 * BUFFER_POOLED_PAGES)
 		return status_error(STATUS_INVALID, "a buffer pool of %llu bytes holds too few pages",

@@ -22,6 +22,7 @@
 enum { BUFFER_POOLED_PAGES = 16 };
 
 struct buffer_pool;
+struct buffer_load;
 
 struct buffer_pool_options {
 	uint64_t bytes; /* of frames, strategy, page map and idle slots together; at least 64 pages */
@@ -64,6 +65,17 @@ MAY_SUSPEND MUST_CHECK struct status buffer_view(struct task *self, struct buffe
 						 const struct buffer_file *file, uint64_t offset, size_t size,
 						 struct buffer_view *view);
 
+/*
+ * A load for a caller without a task, who carries the read out itself: NULL if that cannot be (somebody else
+ * is loading some of it, no frame is free, it is too large). buffer_load_request is for io_carry_out, without
+ * the shard; buffer_load_end comes afterwards in any case and says how it went. Then buffer_try_view has the
+ * bytes, as long as nothing else is done first. Others who want the pages meanwhile wait for them.
+ */
+MUST_CHECK struct buffer_load *buffer_load_begin(struct buffer_pool *pool, const struct buffer_file *file,
+						 uint64_t offset, size_t size);
+struct io_request *buffer_load_request(struct buffer_load *load);
+MUST_CHECK struct status buffer_load_end(struct buffer_pool *pool, struct buffer_load *load);
+
 /* Starts loading the pages of a range without waiting, if frames are free enough; a hint. */
 void buffer_prefetch(struct buffer_pool *pool, const struct buffer_file *file, uint64_t offset, size_t size);
 
@@ -72,7 +84,7 @@ void buffer_prefetch(struct buffer_pool *pool, const struct buffer_file *file, u
 void buffer_release(struct buffer_pool *pool, struct buffer_view *view);
 
 /* A slot of `size` bytes for decoded data, as a view; released like any other. Slots in use beyond a
- * sixteenth of the pool come on top of `bytes` (counters: slot_bytes), so whoever admits operations
+ * 64th of the pool come on top of `bytes` (counters: slot_bytes), so whoever admits operations
  * bounds them. */
 MUST_CHECK struct status buffer_slot(struct buffer_pool *pool, size_t size, struct buffer_view *view,
 				     uint8_t **bytes);

@@ -28,6 +28,25 @@ static void run_write(struct task *self, void *argument)
 	database_leave(call->shard);
 }
 
+/* By a thread that is no shard's, on its own stack. False: it takes a task. */
+static bool write_at_once(cascade *db, uint32_t shard, struct write_call *call)
+{
+	if (database_task(db) != NULL || !runtime_borrow(db->runtime, shard))
+		return false;
+	struct store *store = call->shard->store;
+	bool done = !call->shard->closing &&
+		    store->ops->try_write(store, call->pieces, call->count, call->user_bytes,
+					  call->durability, &call->status);
+	runtime_return(db->runtime, shard);
+	return done;
+}
+
+static void write_to_shard(cascade *db, uint32_t shard, struct write_call *call)
+{
+	if (!write_at_once(db, shard, call))
+		database_call(db, shard, run_write, call);
+}
+
 static struct status check_key(cascade_slice key)
 {
 	if (key.size > CASCADE_KEY_BYTES_MAX)
@@ -75,7 +94,7 @@ static struct status write_one(cascade *db, enum entry_kind kind, cascade_slice 
 		.shard = &db->shards[shard], .pieces = pieces, .count = 3, .user_bytes = key.size + value.size
 	};
 	TRY(check_durability(options, &call.durability));
-	database_call(db, shard, run_write, &call);
+	write_to_shard(db, shard, &call);
 	return call.status;
 }
 
@@ -288,7 +307,7 @@ static struct status write_batch(cascade *db, const cascade_batch *batch,
 	TRY(check_durability(options, &call.durability));
 	TRY(batch_route(db, batch, &shard, &call.user_bytes));
 	call.shard = &db->shards[shard];
-	database_call(db, shard, run_write, &call);
+	write_to_shard(db, shard, &call);
 	return call.status;
 }
 
@@ -329,15 +348,15 @@ static void pin_put_back(struct database_shard *shard, struct value_pin *pin)
 }
 
 /* Another thread must not touch this shard's memory: it gets the bytes. */
-static struct status copy_out(struct get_call *call, const struct store_value *found)
+static struct status copy_out(struct get_call *call, const struct slice *found)
 {
-	uint8_t *copy = memory_allocate(found->value.size + 1);
+	uint8_t *copy = memory_allocate(found->size + 1);
 	if (copy == NULL)
 		return status_make(STATUS_NO_MEMORY);
-	if (found->value.size > 0)
-		memcpy(copy, found->value.data, found->value.size);
+	if (found->size > 0)
+		memcpy(copy, found->data, found->size);
 	call->value->data = copy;
-	call->value->size = found->value.size;
+	call->value->size = found->size;
 	call->value->pin[PIN_COPY] = copy;
 	return status_ok();
 }
@@ -363,7 +382,7 @@ MAY_SUSPEND static void get_pinned(struct task *self, struct get_call *call, str
 		shard->pins++;
 		return;
 	}
-	call->status = copy_out(call, &pin->value);
+	call->status = copy_out(call, &pin->value.value);
 	store->ops->value_release(store, &pin->value);
 	pin_put_back(shard, pin);
 }
@@ -380,6 +399,35 @@ static void run_get(struct task *self, void *argument)
 	else
 		call->status = status_make(STATUS_NO_MEMORY);
 	database_leave(call->shard);
+}
+
+/*
+ * By a thread that is no shard's, on its own stack; what has to be read it reads itself, for being told of
+ * the end of a read by the resident takes longer than many a read. False: it takes a task.
+ */
+static bool get_at_once(cascade *db, uint32_t index, struct get_call *call)
+{
+	struct database_shard *shard = call->shard;
+	if (call->sequence != SEQUENCE_MAX || !runtime_borrow(db->runtime, index))
+		return false;
+	enum store_answer answer = STORE_TASK;
+	if (database_enter(shard)) {
+		struct store *store = shard->store;
+		struct store_get get = { .key = call->key, .hash = call->hash, .sequence = call->sequence };
+		while ((answer = store->ops->try_get(store, &get)) == STORE_READ) {
+			runtime_return(db->runtime, index);
+			io_carry_out(shard_io(runtime_shard(db->runtime, index)), get.read);
+			runtime_borrow_again(db->runtime, index);
+		}
+		call->status = get.status;
+		if (answer == STORE_DONE && status_is_ok(get.status)) {
+			call->status = copy_out(call, &get.value.value);
+			store->ops->value_release(store, &get.value);
+		}
+		database_leave(shard);
+	}
+	runtime_return(db->runtime, index);
+	return answer == STORE_DONE;
 }
 
 static struct status get_value(cascade *db, cascade_slice key, const cascade_read_options *options,
@@ -399,7 +447,8 @@ static struct status get_value(cascade *db, cascade_slice key, const cascade_rea
 				 .sequence = snapshot != NULL ? snapshot->sequence : SEQUENCE_MAX,
 				 .pin_allowed = self != NULL && shard_index(task_shard(self)) == shard,
 				 .value = value };
-	database_call(db, shard, run_get, &call);
+	if (self != NULL || !get_at_once(db, shard, &call))
+		database_call(db, shard, run_get, &call);
 	return call.status;
 }
 

@@ -30,9 +30,9 @@ void futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
 		      NULL, 0);
 }
 
-void futex_wake(_Atomic uint32_t *word, int count)
+int futex_wake(_Atomic uint32_t *word, int count)
 {
-	(void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+	return (int)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 }
 
 static bool poll_until_done(const struct future *future, uint64_t budget_ns)

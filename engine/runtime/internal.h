@@ -166,12 +166,31 @@ struct shard {
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t active; /* bit s: shard s has put something in a ring */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t sleeping;
 	_Atomic uint32_t exiting;
+	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t hold; /* hold.c; a futex word */
+	_Atomic uint32_t hold_wanted;			  /* the resident's: borrowers stand back */
 };
 
 /* The resident's life: creates the ring, runs turns until it may exit, destroys the ring. */
 void *shard_main(void *shard);
 
 void shard_make_ready(struct shard *shard, struct task *task);
+
+/* Whether a task is ready to run. */
+static inline bool shard_is_ready(const struct shard *shard)
+{
+	return shard->ready_count[TASK_FOREGROUND] + shard->ready_count[TASK_BACKGROUND] > 0;
+}
+
+/* Makes the shard the calling thread's, as it is for the resident; NULL: none. */
+void shard_set_current(struct shard *shard);
+
+/* --- the hold: hold.c --- */
+
+/* By the resident. */
+void hold_take(struct shard *shard);
+void hold_give(struct shard *shard);
+/* Lets one of those in who sleep until it is free, and has it again afterwards. */
+void hold_lend(struct shard *shard);
 
 /* To be called after something was put where the shard looks before it sleeps (a seq_cst store). True if
  * a wake-up was sent. */
@@ -207,7 +226,8 @@ static inline struct mailbox *runtime_mailbox(struct runtime *runtime, uint32_t 
 
 /* Sleeps while *word == value, at most `timeout_ns` (UINT64_MAX: without limit). */
 void futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
-void futex_wake(_Atomic uint32_t *word, int count);
+/* Wakes `count` of the sleepers at most; returns how many it woke. */
+int futex_wake(_Atomic uint32_t *word, int count);
 
 static inline void cpu_relax(void)
 {

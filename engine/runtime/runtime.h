@@ -91,4 +91,19 @@ MUST_CHECK struct status runtime_submit(struct runtime *runtime, uint32_t shard,
 /* Submits, waiting for room if need be, and waits for the end. */
 void runtime_run(struct runtime *runtime, uint32_t shard, task_function *run, void *argument);
 
+/* --- borrowing: a call on the caller's own stack --- */
+
+/*
+ * Takes the right to touch the shard's memory, for calls of functions that never suspend, submit no I/O and
+ * take some microseconds at most. False: the resident or somebody else has it; send a request instead. From
+ * threads that are no shard's; meanwhile shard_current() is the shard, without a current task. One at a time.
+ */
+MUST_CHECK bool runtime_borrow(struct runtime *runtime, uint32_t shard);
+
+/* The same for one who goes on with what it has begun: waits for it. */
+void runtime_borrow_again(struct runtime *runtime, uint32_t shard);
+
+/* Gives it back. The resident runs what became ready meanwhile. */
+void runtime_return(struct runtime *runtime, uint32_t shard);
+
 #endif

@@ -24,6 +24,11 @@ struct shard *shard_current(void)
 	return current_shard;
 }
 
+void shard_set_current(struct shard *shard)
+{
+	current_shard = shard;
+}
+
 uint32_t shard_index(const struct shard *shard)
 {
 	return shard->index;
@@ -331,24 +336,54 @@ static void turn(struct shard *shard)
 
 /* --- waiting --- */
 
-static bool is_ready(const struct shard *shard)
+static bool poll_round_is_last(unsigned round, uint64_t start, uint64_t budget_ns)
 {
-	return shard->ready_count[TASK_FOREGROUND] + shard->ready_count[TASK_BACKGROUND] > 0;
+	cpu_relax();
+	if (round == POLL_ROUNDS_MAX)
+		return true;
+	return round % POLL_ROUNDS_PER_CLOCK == 0 && clock_now_ns() - start >= budget_ns;
+}
+
+static bool poll_for_io(struct shard *shard, uint64_t start, uint64_t budget_ns)
+{
+	for (unsigned round = 1;; round++) {
+		if (has_messages(shard) || io_poll(shard->io, 0) > 0)
+			return true;
+		if (poll_round_is_last(round, start, budget_ns))
+			return false;
+	}
+}
+
+/* Without I/O under way there is nothing of the shard's to look at but messages: others may have it. */
+static bool poll_for_messages(struct shard *shard, uint64_t start, uint64_t budget_ns)
+{
+	bool found = false;
+	hold_give(shard);
+	for (unsigned round = 1; !found; round++) {
+		found = has_messages(shard);
+		if (poll_round_is_last(round, start, budget_ns))
+			break;
+	}
+	hold_take(shard);
+	return found || shard_is_ready(shard);
 }
 
 /* True if something came while it polled. */
 static bool poll_for_work(struct shard *shard, uint64_t start, uint64_t budget_ns)
 {
-	for (unsigned round = 1; round < POLL_ROUNDS_MAX; round++) {
-		if (has_messages(shard))
-			return true;
-		if (shard->io->in_flight > 0 && io_poll(shard->io, 0) > 0)
-			return true;
-		if (round % POLL_ROUNDS_PER_CLOCK == 0 && clock_now_ns() - start >= budget_ns)
-			return false;
-		cpu_relax();
-	}
-	return false;
+	if (shard->io->in_flight > 0)
+		return poll_for_io(shard, start, budget_ns);
+	return poll_for_messages(shard, start, budget_ns);
+}
+
+static void before_sleep(void *shard)
+{
+	hold_give(shard);
+}
+
+static void after_sleep(void *shard)
+{
+	hold_take(shard);
 }
 
 static uint64_t kernel_wait_ns(const struct shard *shard, uint64_t now)
@@ -365,7 +400,7 @@ static void sleep_in_kernel(struct shard *shard, uint64_t now)
 {
 	/* Announce, look again, wait: a sender stores first and then looks for the announcement. */
 	atomic_store(&shard->sleeping, 1);
-	if (!has_messages(shard) && atomic_load(&shard->exiting) == 0) {
+	if (!has_messages(shard) && !shard_is_ready(shard) && atomic_load(&shard->exiting) == 0) {
 		shard->counters.sleeps++;
 		(void)io_poll(shard->io, kernel_wait_ns(shard, now));
 	}
@@ -419,7 +454,9 @@ static bool shard_start(struct shard *shard)
 		io_create(runtime->io_backend, &runtime->io_options, &shard->io, notice, sizeof(notice));
 	pthread_mutex_lock(&runtime->lock);
 	shard->start_status = status;
-	if (!status_is_ok(status))
+	if (status_is_ok(status))
+		io_around_sleep(shard->io, before_sleep, after_sleep, shard);
+	else
 		shard->io = NULL;
 	if (notice[0] != '\0' && runtime->notice_size > 0 && runtime->notice[0] == '\0')
 		(void)snprintf(runtime->notice, runtime->notice_size, "%s", notice);
@@ -435,13 +472,15 @@ void *shard_main(void *argument)
 	struct runtime *runtime = shard->runtime;
 	current_shard = shard;
 	own_stack_bounds(&shard->fiber);
+	hold_take(shard);
 	if (!shard_start(shard))
 		return NULL;
 	shard->now_ns = clock_now_ns();
 	while (atomic_load_explicit(&shard->exiting, memory_order_acquire) == 0) {
 		turn(shard);
 		report_busy(shard);
-		if (!is_ready(shard))
+		hold_lend(shard);
+		if (!shard_is_ready(shard))
 			shard_wait(shard);
 	}
 	ASSERT(shard->live == 0);

@@ -49,6 +49,7 @@ struct shard_counters {
 	uint64_t calls_received; /* WAIT calls and inbox requests run here */
 	uint64_t sleeps;	 /* times the resident waited in the kernel */
 	uint64_t wakes_sent;
+	uint64_t borrows;		/* calls that other threads made themselves */
 	uint64_t slice_overruns;	/* tasks that ran over 1 ms without suspending */
 	const char *slice_overrun_name; /* the task type of the latest of them; NULL: none */
 	uint64_t foreground_ns;

@@ -53,11 +53,15 @@ static inline enum table_answer ask_partition(struct table_reader *reader, struc
 	uint32_t index = lookup->block;
 	bool maybe = true;
 	if (index == BLOCK_TO_SEARCH) {
-		if (partition.filter.size > 0 && reader->filter != NULL)
+		bool filtered = partition.filter.size > 0 && reader->filter != NULL;
+		/* A filter over all blocks may spare the search; that of one block has to wait for it. */
+		if (filtered && !partition.filter_per_block)
 			maybe = reader->filter->may_contain(partition.filter, hash);
-		lookup->filtered = !maybe;
 		if (maybe)
 			index = separators_search(&partition.separators, key);
+		if (filtered && partition.filter_per_block && index < partition.count)
+			maybe = reader->filter->may_contain(partition_block_filter(&partition, index), hash);
+		lookup->filtered = !maybe;
 	}
 	if (maybe && index < partition.count) {
 		struct block_place place;
@@ -149,6 +153,17 @@ struct status table_load(struct task *self, struct table *table, struct table_lo
 			&lookup->loaded));
 	lookup->has_loaded = true;
 	return status_ok();
+}
+
+struct buffer_load *table_load_begin(struct table *table, const struct table_lookup *lookup)
+{
+	return buffer_load_begin(table_reader(table)->pool, &table->file, lookup->need_offset,
+				 lookup->need_size);
+}
+
+struct status table_load_end(struct table *table, struct buffer_load *load)
+{
+	return buffer_load_end(table_reader(table)->pool, load);
 }
 
 void table_lookup_end(struct table *table, struct table_lookup *lookup)

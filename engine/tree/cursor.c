@@ -17,6 +17,7 @@ struct tree_cursor {
 	struct iterator *merged;
 	uint64_t sequence;
 	uint32_t pages; /* reserved in the pool */
+	uint64_t rows;	/* that will be read after a seek; 0: unknown */
 	bool has_upper;
 	uint8_t *lower;
 	size_t lower_size;
@@ -83,6 +84,39 @@ MAY_SUSPEND static struct status cursor_settle(struct task *self, struct tree_cu
 	return status_ok();
 }
 
+static uint64_t level_entries(const struct version_level *level)
+{
+	uint64_t entries = 0;
+	for (size_t i = 0; i < level->count; i++)
+		entries += level->tables[i]->table->meta.entries;
+	return entries;
+}
+
+/*
+ * Asks for the blocks of all tables at once that a scan of known length will read, so that it waits for the
+ * slowest of them instead of for one after the other. Rows come from tables as these share the entries.
+ */
+static void cursor_prefetch(const struct tree_cursor *cursor, struct slice key)
+{
+	const struct version *version = cursor->version;
+	uint64_t entries[LEVELS_MAX];
+	uint64_t total = 1;
+	for (unsigned l = 0; l < LEVELS_MAX; l++) {
+		entries[l] = level_entries(&version->levels[l]);
+		total += entries[l];
+	}
+	for (size_t i = 0; i < version->levels[0].count; i++) {
+		struct table *table = version->levels[0].tables[i]->table;
+		table_prefetch_scan(table, key, cursor->rows * table->meta.entries / total);
+	}
+	for (unsigned l = 1; l < LEVELS_MAX; l++) {
+		const struct version_level *level = &version->levels[l];
+		size_t at = version_level_find(level, key);
+		if (at < level->count)
+			table_prefetch_scan(level->tables[at]->table, key, cursor->rows * entries[l] / total);
+	}
+}
+
 MAY_SUSPEND static struct status cursor_seek(struct task *self, struct iterator *iterator, struct slice key,
 					     uint64_t sequence)
 {
@@ -91,6 +125,8 @@ MAY_SUSPEND static struct status cursor_seek(struct task *self, struct iterator 
 	struct slice lower = slice_make(cursor->lower, cursor->lower_size);
 	struct slice from = slice_compare(key, lower) < 0 ? lower : key;
 	cursor->base.valid = false;
+	if (cursor->rows > 0)
+		cursor_prefetch(cursor, from);
 	TRY(iterator_seek(self, cursor->merged, from, SEQUENCE_MAX));
 	return cursor_settle(self, cursor, false);
 }
@@ -151,15 +187,16 @@ static bool table_in_bounds(const struct tree_cursor *cursor, const struct live_
 	       !cursor_is_past_upper(cursor, meta->smallest);
 }
 
-static struct status inputs_add_chain(struct inputs *inputs, const struct version_level *level)
+static struct status inputs_add_chain(struct inputs *inputs, const struct version_level *level,
+				      bool readahead)
 {
 	struct table **tables = memory_allocate(level->count * sizeof(*tables));
 	if (tables == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	for (size_t i = 0; i < level->count; i++)
 		tables[i] = level->tables[i]->table;
-	struct status status =
-		chain_iterator_create(tables, level->count, CHAIN_POOLED, true, &inputs->list[inputs->count]);
+	struct status status = chain_iterator_create(tables, level->count, CHAIN_POOLED, readahead,
+						     &inputs->list[inputs->count]);
 	memory_free(tables);
 	inputs->count += status_is_ok(status);
 	return status;
@@ -168,16 +205,18 @@ static struct status inputs_add_chain(struct inputs *inputs, const struct versio
 static struct status inputs_add_tables(struct inputs *inputs, const struct tree_cursor *cursor)
 {
 	const struct version *version = cursor->version;
+	/* Who says how far the scan goes has asked for all of it beforehand, and for nothing behind it. */
+	bool readahead = cursor->rows == 0;
 	for (size_t i = 0; i < version->levels[0].count; i++) {
 		struct live_table *live = version->levels[0].tables[i];
 		if (!table_in_bounds(cursor, live))
 			continue;
-		TRY(table_iterator_create(live->table, true, &inputs->list[inputs->count]));
+		TRY(table_iterator_create(live->table, readahead, &inputs->list[inputs->count]));
 		inputs->count++;
 	}
 	for (unsigned l = 1; l < LEVELS_MAX; l++) {
 		if (version->levels[l].count > 0)
-			TRY(inputs_add_chain(inputs, &version->levels[l]));
+			TRY(inputs_add_chain(inputs, &version->levels[l], readahead));
 	}
 	return status_ok();
 }
@@ -229,7 +268,7 @@ MAY_SUSPEND static struct status cursor_fill(struct task *self, struct tree_curs
 
 MAY_SUSPEND struct status tree_cursor_create(struct task *self, struct store *store, uint64_t sequence,
 					     struct slice lower, struct slice upper, bool has_upper,
-					     struct iterator **result)
+					     uint64_t rows, struct iterator **result)
 {
 	struct tree *tree = tree_of(store);
 	struct tree_cursor *cursor = memory_allocate_zeroed(1, sizeof(*cursor));
@@ -239,6 +278,7 @@ MAY_SUSPEND struct status tree_cursor_create(struct task *self, struct store *st
 	cursor->tree = tree;
 	cursor->sequence = sequence;
 	cursor->has_upper = has_upper;
+	cursor->rows = rows;
 	tree->counters.cursors++;
 	struct status status = cursor_fill(self, cursor, lower, upper);
 	if (!status_is_ok(status)) {

@@ -81,12 +81,10 @@ static enum table_answer lookup_step(struct tree *tree, struct tree_lookup *look
 	}
 }
 
-MAY_SUSPEND static struct status lookup_tables(struct task *self, struct tree *tree,
-					       struct tree_lookup *lookup, struct store_value *value)
+/* What an answer other than TABLE_NEEDS means; a value found is pinned. */
+static struct status lookup_result(struct tree *tree, struct tree_lookup *lookup, enum table_answer answer,
+				   struct store_value *value)
 {
-	enum table_answer answer;
-	while ((answer = lookup_step(tree, lookup)) == TABLE_NEEDS)
-		TRY(table_load(self, lookup->live->table, &lookup->lookup));
 	if (answer == TABLE_FAILED)
 		return lookup->lookup.status;
 	if (answer == TABLE_ABSENT || lookup->lookup.entry.kind == ENTRY_DELETE)
@@ -101,36 +99,115 @@ MAY_SUSPEND static struct status lookup_tables(struct task *self, struct tree *t
 	return status_ok();
 }
 
-MAY_SUSPEND struct status tree_get(struct task *self, struct store *store, struct slice key, uint64_t hash,
-				   uint64_t sequence, struct store_value *value)
+MAY_SUSPEND static struct status lookup_tables(struct task *self, struct tree *tree,
+					       struct tree_lookup *lookup, struct store_value *value)
 {
-	struct tree *tree = tree_of(store);
+	enum table_answer answer;
+	while ((answer = lookup_step(tree, lookup)) == TABLE_NEEDS)
+		TRY(table_load(self, lookup->live->table, &lookup->lookup));
+	return lookup_result(tree, lookup, answer, value);
+}
+
+/* False: no memtable has a version of the key that the sequence sees. */
+static bool get_from_memtables(struct tree *tree, struct slice key, uint64_t sequence,
+			       struct store_value *value, struct status *status)
+{
 	struct entry entry;
 	struct memtable_slot *slot;
 	*value = (struct store_value) { .view = { .frame = CACHE_NO_FRAME } };
 	tree->counters.reads++;
-	if (memtable_find(tree, key, sequence, &entry, &slot)) {
-		if (entry.kind == ENTRY_DELETE)
-			return status_make(STATUS_NOT_FOUND);
-		memtable_slot_reference(slot);
-		value->value = entry.value;
-		value->memtable = slot;
-		tree->counters.reads_memtable++;
-		tree->counters.reads_found++;
-		return status_ok();
+	if (!memtable_find(tree, key, sequence, &entry, &slot))
+		return false;
+	if (entry.kind == ENTRY_DELETE) {
+		*status = status_make(STATUS_NOT_FOUND);
+		return true;
 	}
+	memtable_slot_reference(slot);
+	value->value = entry.value;
+	value->memtable = slot;
+	tree->counters.reads_memtable++;
+	tree->counters.reads_found++;
+	*status = status_ok();
+	return true;
+}
+
+static void lookup_end(struct tree *tree, struct tree_lookup *lookup)
+{
+	if (lookup->live != NULL)
+		table_lookup_end(lookup->live->table, &lookup->lookup);
+	version_release(&tree->versions, lookup->version);
+	if (!list_is_empty(&tree->versions.dead))
+		tree_schedule(tree);
+}
+
+MAY_SUSPEND struct status tree_get(struct task *self, struct store *store, struct slice key, uint64_t hash,
+				   uint64_t sequence, struct store_value *value)
+{
+	struct tree *tree = tree_of(store);
+	struct status status;
+	if (get_from_memtables(tree, key, sequence, value, &status))
+		return status;
 	struct tree_lookup lookup = {
 		.key = key, .hash = hash, .sequence = sequence, .version = tree->versions.current
 	};
 	version_reference(lookup.version);
-	struct status status = lookup_tables(self, tree, &lookup, value);
-	if (lookup.live != NULL)
-		table_lookup_end(lookup.live->table, &lookup.lookup);
-	version_release(&tree->versions, lookup.version);
-	if (!list_is_empty(&tree->versions.dead))
-		tree_schedule(tree);
+	status = lookup_tables(self, tree, &lookup, value);
+	lookup_end(tree, &lookup);
 	tree->counters.reads_found += status_is_ok(status);
 	return status;
+}
+
+/* A get without a task while it waits for a read. */
+struct tree_try {
+	struct tree_lookup lookup;
+	struct buffer_load *load; /* NULL: the get begins */
+};
+
+_Static_assert(sizeof(struct tree_try) <= sizeof(((struct store_get *)NULL)->state), "there is room");
+
+/* From memory, or with one more read. */
+static enum store_answer try_tables(struct tree *tree, struct store_get *get, struct tree_try *try)
+{
+	struct tree_lookup *lookup = &try->lookup;
+	enum table_answer answer = lookup_step(tree, lookup);
+	if (answer == TABLE_NEEDS) {
+		try->load = table_load_begin(lookup->live->table, &lookup->lookup);
+		if (try->load == NULL)
+			return STORE_TASK;
+		get->read = buffer_load_request(try->load);
+		return STORE_READ;
+	}
+	get->status = lookup_result(tree, lookup, answer, &get->value);
+	return STORE_DONE;
+}
+
+enum store_answer tree_try_get(struct store *store, struct store_get *get)
+{
+	struct tree *tree = tree_of(store);
+	struct tree_try *try = (struct tree_try *)(void *)get->state;
+	get->status = status_ok();
+	if (try->load == NULL) {
+		if (get_from_memtables(tree, get->key, get->sequence, &get->value, &get->status))
+			return STORE_DONE;
+		try->lookup = (struct tree_lookup) { .key = get->key,
+						     .hash = get->hash,
+						     .sequence = get->sequence,
+						     .version = tree->versions.current };
+		version_reference(try->lookup.version);
+	} else {
+		get->status = table_load_end(try->lookup.live->table, try->load);
+		try->load = NULL;
+	}
+	enum store_answer answer = STORE_DONE;
+	if (status_is_ok(get->status))
+		answer = try_tables(tree, get, try);
+	if (answer == STORE_READ)
+		return answer;
+	lookup_end(tree, &try->lookup);
+	if (answer == STORE_TASK)
+		tree->counters.reads--; /* the task counts it */
+	tree->counters.reads_found += answer == STORE_DONE && status_is_ok(get->status);
+	return answer;
 }
 
 void tree_value_release(struct store *store, struct store_value *value)

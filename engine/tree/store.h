@@ -78,6 +78,25 @@ struct store_value {
 	struct buffer_view view;
 };
 
+/* A get by a caller without a task; what is not named here is zero at first. */
+enum { STORE_GET_WORDS = 40 };
+
+struct store_get {
+	struct slice key;
+	uint64_t hash;
+	uint64_t sequence;
+	struct status status; /* STORE_DONE */
+	struct store_value value;
+	struct io_request *read;	 /* STORE_READ */
+	uint64_t state[STORE_GET_WORDS]; /* the store's own */
+};
+
+enum store_answer {
+	STORE_DONE,
+	STORE_READ, /* get->read is to be carried out, without the shard, and the store then asked again */
+	STORE_TASK, /* nothing happened: do it as a task */
+};
+
 /* One number for stats: counters and gauges of one store. */
 struct store_stat {
 	const char *name; /* static */
@@ -105,16 +124,26 @@ struct store_ops {
 					 uint64_t hash, uint64_t sequence, struct store_value *value);
 	void (*value_release)(struct store *store, struct store_value *value);
 
+	/*
+	 * The same two for callers without a task. They take some microseconds at most. try_write: true, and
+	 * *status as above, if it took no wait; false: nothing happened, do it as a task. try_get is asked
+	 * again after each read that it wanted.
+	 */
+	bool (*try_write)(struct store *store, const struct slice *pieces, size_t count, size_t user_bytes,
+			  enum wal_durability durability, struct status *status);
+	enum store_answer (*try_get)(struct store *store, struct store_get *get);
+
 	/* Returns when all that was drawn up to `sequence` on this shard is visible or refused. */
 	MAY_SUSPEND void (*wait_published)(struct task *self, struct store *store, uint64_t sequence);
 
 	/*
 	 * A cursor over the keys as of `sequence`: yields one ENTRY_PUT a key, from lower (inclusive) to
-	 * upper (exclusive when has_upper). The bounds are copied. Not positioned.
+	 * upper (exclusive when has_upper). The bounds are copied. Not positioned. `rows`: how many will be
+	 * read after a seek, 0: unknown; a hint by which blocks are asked for together.
 	 */
 	MAY_SUSPEND struct status (*cursor_create)(struct task *self, struct store *store, uint64_t sequence,
 						   struct slice lower, struct slice upper, bool has_upper,
-						   struct iterator **cursor);
+						   uint64_t rows, struct iterator **cursor);
 
 	/* Everything visible now is in durable tables afterwards. */
 	MAY_SUSPEND struct status (*flush)(struct task *self, struct store *store);

@@ -95,6 +95,8 @@ static inline struct tree *tree_of(struct store *store)
 
 MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, const struct slice *pieces,
 				     size_t count, size_t user_bytes, enum wal_durability durability);
+bool tree_try_write(struct store *store, const struct slice *pieces, size_t count, size_t user_bytes,
+		    enum wal_durability durability, struct status *status);
 /* wal_options.apply and .replay. */
 void tree_apply(void *context, const struct wal_commit *commit);
 MAY_SUSPEND struct status tree_replay(struct task *self, void *context, const struct wal_commit *commit);
@@ -110,13 +112,14 @@ void tree_rotate_if_due(struct tree *tree);
 
 MAY_SUSPEND struct status tree_get(struct task *self, struct store *store, struct slice key, uint64_t hash,
 				   uint64_t sequence, struct store_value *value);
+enum store_answer tree_try_get(struct store *store, struct store_get *get);
 void tree_value_release(struct store *store, struct store_value *value);
 
 /* --- cursor.c --- */
 
 MAY_SUSPEND struct status tree_cursor_create(struct task *self, struct store *store, uint64_t sequence,
 					     struct slice lower, struct slice upper, bool has_upper,
-					     struct iterator **cursor);
+					     uint64_t rows, struct iterator **cursor);
 
 /* --- upkeep.c --- */
 

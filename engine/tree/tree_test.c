@@ -375,7 +375,7 @@ static void run_cursor(struct world *world)
 	world->snapshot = world->sequence;
 	memcpy(versions, world->versions, sizeof(versions));
 	CHECK_OK(tree_store.cursor_create(world->self, world->store, world->snapshot, slice_make(NULL, 0),
-					  slice_make(NULL, 0), false, &cursor));
+					  slice_make(NULL, 0), false, 0, &cursor));
 	CHECK_OK(iterator_seek_first(world->self, cursor));
 	for (unsigned key = 0; key < KEYS; key++) {
 		char text[16];

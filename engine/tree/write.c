@@ -264,3 +264,26 @@ MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, con
 	tree->counters.write_bytes += user_bytes;
 	return status_ok();
 }
+
+bool tree_try_write(struct store *store, const struct slice *pieces, size_t count, size_t user_bytes,
+		    enum wal_durability durability, struct status *status)
+{
+	struct tree *tree = tree_of(store);
+	tree_update_pacing(tree);
+	tree_rotate_if_due(tree);
+	/* What would have to wait, or to be refused, is for a task to say. */
+	if (!tree->logging || pacer_pressure(&tree->pacer) >= PACING_FREE ||
+	    !status_is_ok(write_refusal(tree)))
+		return false;
+	if (durability == 0)
+		durability = tree->options.durability;
+	if (!wal_try_append(tree->wal, pieces, count, durability, status))
+		return false;
+	if (status_is_ok(*status))
+		*status = tree->failure;
+	if (status_is_ok(*status)) {
+		tree->counters.writes++;
+		tree->counters.write_bytes += user_bytes;
+	}
+	return true;
+}
