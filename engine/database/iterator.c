@@ -21,6 +21,7 @@ enum {
 	CHUNK_ROWS_FIRST = 8,
 	CHUNK_ROWS_LAST = 4096,
 	ROWS_PER_BREATH = 32,
+	REMOTE_STACK_BYTES = 16 << 10,
 };
 
 struct shard_cursor;
@@ -37,6 +38,7 @@ struct fetch {
 	struct shard_cursor *cursor;
 	struct slice key;
 	struct status status;
+	bool is_remote;		/* a task of its own asks the shard */
 	struct request request; /* of a thread that is no shard's */
 };
 
@@ -63,6 +65,7 @@ struct cascade_iterator {
 	struct key_buffer
 		target;	     /* of a seek: the caller's key may lie in a chunk that the seek fills anew */
 	uint64_t chunk_rows; /* of the next chunk, at most */
+	uint64_t rows_left;  /* that the caller said it will still read; 0: unknown */
 	size_t chunk_bytes;
 	struct shard_cursor *current; /* NULL: not valid */
 	struct status status;
@@ -117,17 +120,25 @@ static void chunk_add(struct shard_cursor *cursor, const struct entry *entry)
 	cursor->size += ROW_HEADER_BYTES + entry->key.size + entry->value.size;
 }
 
+/* Room for the chunk's rows if they are about as large as the first one, within the chunk's bound. */
+static size_t chunk_bytes_for(const cascade_iterator *iterator, size_t row_bytes)
+{
+	uint64_t bytes = (row_bytes + row_bytes / 8) * iterator->chunk_rows;
+	if (bytes > iterator->chunk_bytes)
+		bytes = iterator->chunk_bytes;
+	return bytes > row_bytes ? (size_t)bytes : row_bytes;
+}
+
 /* Fills the chunk from where `rows` stands: with one row at least, however large. */
 MAY_SUSPEND static struct status fill_chunk(struct task *self, struct shard_cursor *cursor,
 					    struct iterator *rows)
 {
 	const cascade_iterator *iterator = cursor->fetch.iterator;
-	TRY(chunk_grow(cursor, iterator->chunk_bytes));
 	for (uint64_t i = 0; i < iterator->chunk_rows && rows->valid; i++) {
 		const struct entry *entry = &rows->entry;
 		size_t bytes = ROW_HEADER_BYTES + entry->key.size + entry->value.size;
 		if (i == 0)
-			TRY(chunk_grow(cursor, bytes));
+			TRY(chunk_grow(cursor, chunk_bytes_for(iterator, bytes)));
 		if (cursor->size + bytes > cursor->capacity)
 			break;
 		chunk_add(cursor, entry);
@@ -152,7 +163,7 @@ MAY_SUSPEND static struct status fetch_rows(struct task *self, struct fetch *fet
 	cursor->ended = true;
 	store->ops->wait_published(self, store, iterator->sequence);
 	TRY(store->ops->cursor_create(self, store, iterator->sequence, iterator->lower, iterator->upper,
-				      iterator->has_upper, &rows));
+				      iterator->has_upper, iterator->chunk_rows, &rows));
 	struct status status = iterator_seek(self, rows, fetch->key, SEQUENCE_MAX);
 	if (status_is_ok(status))
 		status = fill_chunk(self, cursor, rows);
@@ -194,11 +205,33 @@ static void choose_current(cascade_iterator *iterator)
 	}
 }
 
+/*
+ * A known number of rows spreads over the shards at random: the mean of a share and about one deviation. Rows
+ * that are fetched and never asked for cost reads; a second fetch costs a seek.
+ */
+static uint64_t share_of_rows(const cascade *db, uint64_t rows)
+{
+	if (db->shard_count == 1)
+		return rows;
+	uint64_t share = rows / db->shard_count;
+	if (share >= CHUNK_ROWS_LAST)
+		return CHUNK_ROWS_LAST;
+	uint64_t deviation = 1;
+	while (deviation * deviation < share)
+		deviation++;
+	return share + deviation;
+}
+
 static void grow_chunks(cascade_iterator *iterator)
 {
 	iterator->chunk_rows *= 2;
 	if (iterator->chunk_rows > CHUNK_ROWS_LAST)
 		iterator->chunk_rows = CHUNK_ROWS_LAST;
+	if (iterator->rows_left > 0) {
+		uint64_t share = share_of_rows(iterator->db, iterator->rows_left);
+		if (iterator->chunk_rows > share)
+			iterator->chunk_rows = share;
+	}
 	iterator->chunk_bytes *= 2;
 	if (iterator->chunk_bytes > CHUNK_BYTES_LAST)
 		iterator->chunk_bytes = CHUNK_BYTES_LAST;
@@ -220,6 +253,36 @@ static void fetch_from_outside(cascade_iterator *iterator)
 		future_wait(&iterator->cursors[i].fetch.request.future);
 }
 
+static void run_remote_fetch(struct task *self, void *argument)
+{
+	struct fetch *fetch = argument;
+	shard_call(self, (uint32_t)(fetch->cursor->shard - fetch->iterator->db->shards), run_fetch, fetch);
+}
+
+/* From a task: the other shards are asked by tasks of their own, so that all work at the same time. */
+static void fetch_from_task(struct task *self, cascade_iterator *iterator)
+{
+	static const struct task_type remote_type = {
+		.name = "remote fetch",
+		.run = run_remote_fetch,
+		.stack_bytes = REMOTE_STACK_BYTES,
+	};
+	cascade *db = iterator->db;
+	uint32_t here = shard_index(task_shard(self));
+	struct join join;
+	join_init(&join);
+	for (uint32_t i = 0; i < db->shard_count; i++) {
+		struct fetch *fetch = &iterator->cursors[i].fetch;
+		fetch->is_remote = i != here && status_is_ok(task_spawn(task_shard(self), &remote_type, fetch,
+									TASK_FOREGROUND, &join));
+	}
+	for (uint32_t i = 0; i < db->shard_count; i++) {
+		if (!iterator->cursors[i].fetch.is_remote)
+			database_call(db, i, run_fetch, &iterator->cursors[i].fetch);
+	}
+	join_wait(self, &join);
+}
+
 static struct status iterator_seek_all(cascade_iterator *iterator, struct slice key)
 {
 	cascade *db = iterator->db;
@@ -232,12 +295,11 @@ static struct status iterator_seek_all(cascade_iterator *iterator, struct slice 
 						 .cursor = cursor,
 						 .key = key_buffer_slice(&iterator->target) };
 	}
-	if (database_task(db) == NULL) {
+	struct task *self = database_task(db);
+	if (self == NULL)
 		fetch_from_outside(iterator);
-	} else {
-		for (uint32_t i = 0; i < db->shard_count; i++)
-			database_call(db, i, run_fetch, &iterator->cursors[i].fetch);
-	}
+	else
+		fetch_from_task(self, iterator);
 	for (uint32_t i = 0; i < db->shard_count; i++) {
 		TRY(iterator->cursors[i].fetch.status);
 		take_row(&iterator->cursors[i]);
@@ -272,6 +334,8 @@ static struct status iterator_advance(cascade_iterator *iterator)
 	struct shard_cursor *cursor = iterator->current;
 	if (cursor == NULL)
 		return status_error(STATUS_INVALID, "the iterator stands on no key");
+	if (iterator->rows_left > 0)
+		iterator->rows_left--;
 	if (!take_row(cursor) && !cursor->ended) {
 		cursor->fetch = (struct fetch) { .iterator = iterator,
 						 .cursor = cursor,
@@ -334,17 +398,6 @@ static struct status iterator_bounds(cascade_iterator *iterator, const cascade_i
 	return status_ok();
 }
 
-/* A known number of rows is spread over the shards, with some to spare for an uneven spread. */
-static uint64_t first_chunk_rows(const cascade *db, const cascade_iterator_options *options)
-{
-	if (options == NULL || options->rows_hint == 0)
-		return CHUNK_ROWS_FIRST;
-	if (db->shard_count == 1)
-		return options->rows_hint;
-	uint64_t share = options->rows_hint / db->shard_count;
-	return share + share / 4 + 4;
-}
-
 static struct status iterator_snapshot(cascade_iterator *iterator, const cascade_iterator_options *options)
 {
 	iterator->slot = SNAPSHOTS_MAX;
@@ -374,8 +427,10 @@ static struct status iterator_make(cascade *db, const cascade_iterator_options *
 	iterator->db = db;
 	for (uint32_t i = 0; i < db->shard_count; i++)
 		iterator->cursors[i].shard = &db->shards[i];
-	iterator->chunk_rows = first_chunk_rows(db, options);
-	iterator->chunk_bytes = CHUNK_BYTES_FIRST;
+	iterator->rows_left = options != NULL ? options->rows_hint : 0;
+	iterator->chunk_rows =
+		iterator->rows_left > 0 ? share_of_rows(db, iterator->rows_left) : CHUNK_ROWS_FIRST;
+	iterator->chunk_bytes = iterator->rows_left > 0 ? CHUNK_BYTES_LAST : CHUNK_BYTES_FIRST;
 	iterator->slot = SNAPSHOTS_MAX;
 	atomic_fetch_add(&db->handles, 1);
 	struct status status = iterator_bounds(iterator, options);

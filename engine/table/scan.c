@@ -8,7 +8,11 @@
 
 #include "base/poison.h"
 
-enum { READAHEAD_FIRST = 32 * 1024, READAHEAD_MAX = 256 * 1024 };
+/*
+ * Most scans are short: what they never reach would cost reads and push out of the pool what others need. So
+ * nothing is read ahead until a scan has passed some blocks, and then little at first.
+ */
+enum { READAHEAD_AFTER_BLOCKS = 2, READAHEAD_FIRST = 16 * 1024, READAHEAD_MAX = 256 * 1024 };
 
 struct scan {
 	struct iterator iterator; /* first */
@@ -19,6 +23,7 @@ struct scan {
 	uint32_t partition;
 	uint32_t partition_count; /* its blocks */
 	uint32_t index;		  /* the current block in it */
+	uint32_t passed;	  /* blocks since the seek */
 	bool readahead;
 	uint64_t ahead; /* up to where read-ahead was asked for */
 	size_t window;
@@ -100,7 +105,7 @@ static struct status scan_next_block(struct task *self, struct scan *scan, struc
 		scan->index = 0;
 	}
 	TRY(scan_locate(self, scan, NULL));
-	if (scan->readahead)
+	if (++scan->passed > READAHEAD_AFTER_BLOCKS && scan->readahead)
 		scan_read_ahead(scan);
 	return scan_open_block(self, scan, block);
 }
@@ -139,6 +144,7 @@ static struct status scan_seek(struct task *self, struct iterator *iterator, str
 	struct scan *scan = scan_of(iterator);
 	scan_leave(scan);
 	scan->ahead = 0;
+	scan->passed = 0;
 	scan->window = READAHEAD_FIRST;
 	scan->partition = separators_search(&scan->reader->top, key);
 	if (scan->partition == scan->reader->top.count)
@@ -190,6 +196,47 @@ static const struct iterator_ops scan_ops = {
 	.next = scan_next,
 	.destroy = scan_destroy,
 };
+
+/* The bytes of `count` blocks from `index` on, or as many as the partition has. */
+static void prefetch_blocks(const struct table_reader *reader, const struct partition *partition,
+			    uint32_t index, uint64_t count)
+{
+	struct block_place first, last;
+	uint64_t left = partition->count - index;
+	uint32_t end = index + (uint32_t)(count < left ? count : left);
+	partition_place(partition, index, &first);
+	partition_place(partition, end - 1, &last);
+	uint64_t size = last.offset + last.size - first.offset;
+	if (size > READAHEAD_MAX)
+		size = READAHEAD_MAX;
+	buffer_prefetch(reader->pool, &reader->table.file, first.offset, (size_t)size);
+}
+
+void table_prefetch_scan(struct table *table, struct slice key, uint64_t rows)
+{
+	const struct table_reader *reader = table_reader(table);
+	uint32_t index = separators_search(&reader->top, key);
+	if (index == reader->top.count)
+		return;
+	struct buffer_view view;
+	struct partition partition;
+	uint64_t offset = reader_partition_offset(reader, index);
+	/* Without its partition nobody knows where the block is: that page is what the scan waits for first.
+	 */
+	if (!buffer_try_view(reader->pool, &table->file, offset, reader->top_sizes[index], &view)) {
+		buffer_prefetch(reader->pool, &table->file, offset, reader->top_sizes[index]);
+		return;
+	}
+	if (status_is_ok(reader_partition(reader, index, &view, &partition))) {
+		uint32_t block = separators_search(&partition.separators, key);
+		/* The scan begins in the middle of its first block, as far as anybody knows. */
+		uint64_t entries = table->meta.entries;
+		uint64_t count = 1 + (rows * reader->footer.blocks + entries / 2) / entries;
+		if (block < partition.count)
+			prefetch_blocks(reader, &partition, block, count);
+	}
+	buffer_release(reader->pool, &view);
+}
 
 struct status table_iterator_create(struct table *table, bool readahead, struct iterator **iterator)
 {

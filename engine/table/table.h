@@ -127,6 +127,13 @@ enum table_answer table_get(struct table *table, struct slice key, uint64_t hash
 MAY_SUSPEND MUST_CHECK struct status table_load(struct task *self, struct table *table,
 						struct table_lookup *lookup);
 
+/*
+ * The same for a caller without a task, see buffer_load_begin: NULL if it takes a task; else table_load_end has
+ * to come before the lookup is asked again or ended.
+ */
+MUST_CHECK struct buffer_load *table_load_begin(struct table *table, const struct table_lookup *lookup);
+MUST_CHECK struct status table_load_end(struct table *table, struct buffer_load *load);
+
 /* Releases what the lookup holds. Idempotent. */
 void table_lookup_end(struct table *table, struct table_lookup *lookup);
 
@@ -139,6 +146,12 @@ void table_prefetch(struct table *table, struct slice key, uint64_t hash);
  */
 MUST_CHECK struct status table_iterator_create(struct table *table, bool readahead,
 					       struct iterator **iterator);
+
+/*
+ * A scan of about `rows` entries from `key` on is about to begin: starts loading the blocks that it will
+ * read, and waits for nothing. A hint.
+ */
+void table_prefetch_scan(struct table *table, struct slice key, uint64_t rows);
 
 /* Iterator past the buffer pool, for merges: reads ahead in large pieces into two buffers of its own
  * (2 x 256 KiB at most, and room for one block that crosses them), verifies every checksum. Holds a
