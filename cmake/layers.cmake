@@ -1,16 +1,26 @@
 # cascade_layer(NAME FOLDER f USES layers... LIBRARIES libraries...): one layer as the static library
 # layer_NAME of every .c and .S below its folder, and one program for each *_test.c there. A layer without
-# sources is an interface to what it uses.
+# sources is an interface to what it uses. FOR_TESTS takes patterns of files in that folder that no release has:
+# they become the library layer_NAME_for_tests, which only tests link.
 
 # Every file that takes part in the build, for the test that looks for files that do not.
 define_property(GLOBAL PROPERTY CASCADE_SOURCES BRIEF_DOCS "sources" FULL_DOCS "sources of all targets")
 
 function(cascade_layer name)
-  cmake_parse_arguments(ARG "" "FOLDER" "USES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "" "FOLDER" "USES;LIBRARIES;FOR_TESTS" ${ARGN})
   set(folder ${CMAKE_SOURCE_DIR}/${ARG_FOLDER})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${folder}/*.c ${folder}/*.S)
   file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${folder}/*_test.c)
   list(FILTER sources EXCLUDE REGEX "_(test|fuzz)\\.c$")
+  set(for_tests "")
+  foreach(pattern ${ARG_FOR_TESTS})
+    file(GLOB found CONFIGURE_DEPENDS ${folder}/${pattern})
+    list(APPEND for_tests ${found})
+  endforeach()
+  list(FILTER for_tests EXCLUDE REGEX "_(test|fuzz)\\.c$")
+  if(for_tests)
+    list(REMOVE_ITEM sources ${for_tests})
+  endif()
   set(target layer_${name})
   if(sources)
     add_library(${target} STATIC ${sources})
@@ -27,6 +37,15 @@ function(cascade_layer name)
     target_link_libraries(${target} ${scope} layer_${used})
   endforeach()
   target_link_libraries(${target} ${scope} ${ARG_LIBRARIES})
+  if(for_tests)
+    set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${for_tests})
+  endif()
+  if(for_tests AND CASCADE_TESTS)
+    add_library(${target}_for_tests STATIC ${for_tests})
+    target_compile_options(${target}_for_tests PRIVATE ${CASCADE_LAYER_OPTIONS})
+    target_link_libraries(${target}_for_tests PUBLIC ${target})
+    set(target ${target}_for_tests)
+  endif()
   foreach(test ${tests})
     cascade_test(${test} ${target})
   endforeach()

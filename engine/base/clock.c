@@ -5,6 +5,8 @@
 
 static clock_source *replaced;
 static void *replaced_context;
+static clock_sleeper *sleeper_replaced;
+static void *sleeper_context;
 
 static uint64_t read_clock(clockid_t id)
 {
@@ -27,6 +29,10 @@ uint64_t clock_wall_ns(void)
 
 void clock_sleep_ns(uint64_t ns)
 {
+	if (sleeper_replaced != NULL) {
+		sleeper_replaced(sleeper_context, ns);
+		return;
+	}
 	struct timespec left = { .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
 	while (nanosleep(&left, &left) != 0)
 		;
@@ -36,4 +42,10 @@ void clock_set_source(clock_source *source, void *context)
 {
 	replaced = source;
 	replaced_context = context;
+}
+
+void clock_set_sleeper(clock_sleeper *sleeper, void *context)
+{
+	sleeper_replaced = sleeper;
+	sleeper_context = context;
 }

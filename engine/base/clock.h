@@ -20,4 +20,9 @@ typedef uint64_t clock_source(void *context);
 /* Replaces both clocks for the process; NULL restores the real ones. Call before any thread starts. */
 void clock_set_source(clock_source *source, void *context);
 
+typedef void clock_sleeper(void *context, uint64_t ns);
+
+/* Replaces what clock_sleep_ns does, likewise. */
+void clock_set_sleeper(clock_sleeper *sleeper, void *context);
+
 #endif

@@ -1,6 +1,7 @@
 /*
- * io_test.c: the conformance suite: what io.h promises, run over every row of io_backends, and then what
- * only backends over a real kernel can show. (About a second for each backend.)
+ * io_test.c: the conformance suite: what io.h promises, run over every row of io_backends, over the simulated
+ * one and over faulty ones without faults, and then what only backends over a real kernel can show. (About a
+ * second for each backend.)
  */
 #include "test.h"
 
@@ -21,7 +22,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "io/faulty.h"
 #include "io/io.h"
+#include "io/simulated.h"
 #include "io/transfer.h"
 
 enum { PAGE = IO_PAGE_BYTES, DEPTH = 16 };
@@ -30,6 +33,7 @@ enum { PAGE = IO_PAGE_BYTES, DEPTH = 16 };
 #define PATIENCE    (20000 * MILLISECOND) /* longer than any wait here should take on a busy machine */
 
 static const struct io_backend *backend; /* under test */
+static struct simulated_world *world;	 /* whose clock it is; NULL: the machine's */
 static struct io *io;
 static char root[64];
 static bool polling; /* inside io_poll: the only place where completions may run */
@@ -43,6 +47,12 @@ static const char *in_root(const char *name)
 	char *path = paths[next++ % 4];
 	(void)snprintf(path, sizeof(paths[0]), "%s/%s", root, name);
 	return path;
+}
+
+/* How long to wait for another thread. A world's clock does not wait for one unless the wait has no end. */
+static uint64_t patience(void)
+{
+	return world != NULL ? UINT64_MAX : PATIENCE;
 }
 
 static unsigned poll_io(uint64_t wait_ns)
@@ -621,7 +631,7 @@ static void a_wake_from_another_thread(void **state)
 		pthread_t thread;
 		assert_int_equal(pthread_create(&thread, NULL, wake_later, io), 0);
 		uint64_t start = clock_now_ns();
-		assert_int_equal(poll_io(i == 0 ? UINT64_MAX : PATIENCE), 0);
+		assert_int_equal(poll_io(i == 0 ? UINT64_MAX : patience()), 0);
 		assert_true(clock_now_ns() - start < PATIENCE);
 		pthread_join(thread, NULL);
 	}
@@ -664,7 +674,7 @@ static void no_wake_is_lost(void **state)
 		unsigned seen = 0;
 		while (seen < ROUNDS) {
 			uint64_t start = clock_now_ns();
-			(void)poll_io(PATIENCE);
+			(void)poll_io(patience());
 			if (clock_now_ns() - start >= PATIENCE)
 				fail_msg("a wake was lost after round %u", seen);
 			seen = atomic_load_explicit(&asked, memory_order_relaxed);
@@ -695,7 +705,7 @@ static void a_wake_from_a_signal_handler(void **state)
 	struct itimerval soon = { .it_value = { .tv_usec = 20000 } };
 	setitimer(ITIMER_REAL, &soon, NULL);
 	uint64_t start = clock_now_ns();
-	assert_int_equal(poll_io(PATIENCE), 0);
+	assert_int_equal(poll_io(patience()), 0);
 	assert_true(clock_now_ns() - start < PATIENCE);
 	sigaction(SIGALRM, &kept, NULL);
 }
@@ -998,6 +1008,8 @@ static int make_root(void **state)
 	(void)snprintf(root, sizeof(root), "%.40s/io_test.XXXXXX", temporary != NULL ? temporary : "/tmp");
 	if (mkdtemp(root) == NULL)
 		return -1;
+	if (world != NULL)
+		simulated_make_path(world, temporary != NULL ? temporary : "/tmp");
 	io = create(&(struct io_options) { 0 });
 	assert_ok(run_path(IO_MAKE_DIRECTORY, root)); /* a simulated world has not seen it yet */
 	io_destroy(io);
@@ -1011,7 +1023,7 @@ static int remove_root(void **state)
 	return rmdir(root);
 }
 
-static int run_conformance(void)
+static int run_conformance(const char *name)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(direct_round_trip),
@@ -1036,7 +1048,7 @@ static int run_conformance(void)
 		CASE(memory_registered_or_not),
 		CASE(every_failed_allocation_is_a_status),
 	};
-	return cmocka_run_group_tests_name(backend->name, tests, make_root, remove_root);
+	return cmocka_run_group_tests_name(name, tests, make_root, remove_root);
 }
 
 static int run_over_a_kernel(void)
@@ -1062,14 +1074,59 @@ static int run_choice(void)
 	return cmocka_run_group_tests_name("choice", tests, NULL, NULL);
 }
 
+/* In units of 512 and of 4096 bytes, and with requests that take seconds. */
+static int run_simulated(const char *name, uint32_t unit_bytes, uint32_t stalls_in_million)
+{
+	const struct simulated_options options = {
+		.seed = test_seed(4711),
+		.unit_bytes = unit_bytes,
+		.stalls_in_million = stalls_in_million,
+		.stall_ns_max = 1000 * MILLISECOND,
+	};
+	world = simulated_create(&options);
+	simulated_install(world);
+	int failed = run_conformance(name);
+	simulated_destroy(world);
+	world = NULL;
+	return failed;
+}
+
+static int run_faulty(const char *inner)
+{
+	char name[32];
+	(void)snprintf(name, sizeof(name), "faulty %s", inner);
+	struct faulty *plan = faulty_create(test_seed(4712));
+	faulty_install(plan, inner);
+	backend = &io_backend_faulty;
+	int failed = run_conformance(name);
+	faulty_destroy(plan);
+	return failed;
+}
+
+static int run_for_tests(void)
+{
+	backend = &io_backend_simulated;
+	int failed = run_simulated("simulated", 512, 0);
+	failed += run_simulated("simulated 4096", 4096, 2000);
+	failed += run_faulty("posix");
+	failed += run_faulty("uring");
+	const struct simulated_options options = { .seed = test_seed(4713) };
+	world = simulated_create(&options);
+	simulated_install(world);
+	failed += run_faulty("simulated");
+	simulated_destroy(world);
+	world = NULL;
+	return failed;
+}
+
 int main(void)
 {
 	int failed = 0;
 	for (unsigned i = 0; io_backends[i] != NULL; i++) {
 		backend = io_backends[i];
-		if (strcmp(backend->name, "uring") == 0 || strcmp(backend->name, "posix") == 0)
-			failed += run_over_a_kernel();
-		failed += run_conformance();
+		failed += run_over_a_kernel();
+		failed += run_conformance(backend->name);
 	}
+	failed += run_for_tests();
 	return failed + run_choice() == 0 ? 0 : 1;
 }

@@ -85,9 +85,9 @@ enum wal_header_verdict wal_header_decode(const uint8_t page[WAL_HEADER_BYTES],
 	header->group_bytes_max = bytes_load32(page + HEADER_GROUP_BYTES_MAX);
 	header->ring_segments = bytes_load32(page + HEADER_RING_SEGMENTS);
 	header->group_alignment = bytes_load32(page + HEADER_GROUP_ALIGNMENT);
-	bool sane = header->lap > 0 && header->incarnation_lap > 0 &&
+	bool sane = header->lap > 0 && header->lap < WAL_NUMBER_MAX && header->incarnation_lap > 0 &&
 		    header->incarnation_lap <= header->lap && header->cut > 0 &&
-		    header->segment_bytes >= WAL_SEGMENT_BYTES_MIN &&
+		    header->cut < WAL_NUMBER_MAX && header->segment_bytes >= WAL_SEGMENT_BYTES_MIN &&
 		    header->segment_bytes % WAL_HEADER_BYTES == 0 &&
 		    header->group_bytes_max <= WAL_GROUP_BYTES_MAX &&
 		    header->group_bytes_max <= header->segment_bytes - WAL_HEADER_BYTES &&
@@ -135,7 +135,8 @@ bool wal_group_peek(const uint8_t *group, uint64_t offset, uint64_t length_max,
 	header->durable_log_number = bytes_load64(group + GROUP_DURABLE);
 	header->ring_segments = bytes_load32(group + GROUP_RING_SEGMENTS);
 	return header->length >= WAL_GROUP_HEADER_BYTES && header->length <= length_max &&
-	       header->first_log_number > 0;
+	       header->lap < WAL_NUMBER_MAX && header->first_log_number > 0 &&
+	       header->first_log_number < WAL_NUMBER_MAX;
 }
 
 bool wal_group_verify(const uint8_t *group, const struct wal_group_header *header, uint64_t seed)

@@ -29,6 +29,9 @@ enum {
 	WAL_GROUP_BYTES_MAX = 16 << 20,
 };
 
+/* Laps and log numbers stay below; a larger one in a file is damage, and their sums never wrap. */
+#define WAL_NUMBER_MAX (UINT64_MAX >> 1)
+
 struct wal_segment_header {
 	uint64_t database_id[2];
 	uint32_t shard;

@@ -220,11 +220,13 @@ static void note_evidence(struct replay *replay, struct wal_segment *segment,
 			  const struct wal_group_header *group)
 {
 	uint64_t missing = first_missing(replay);
+	if (group->durable_log_number > replay->proven)
+		replay->proven = group->durable_log_number;
+	if (group->count == 0)
+		return; /* a marker, which is no break of the chain: it stands alone in a page of its own */
 	replay->broken = true;
 	segment->trimmed = true;
 	replay->report->trimmed += group->length;
-	if (group->durable_log_number > replay->proven)
-		replay->proven = group->durable_log_number;
 	uint64_t last = wal_group_last_log_number(group);
 	if (last < missing)
 		return;
@@ -423,7 +425,10 @@ static MAY_SUSPEND struct status settle_ring(struct task *self, struct replay *r
 	wal->incarnation_lap = wal->next_lap;
 	wal->cut = last + 1;
 	replay->report->last_log_number = last;
-	/* What was replayed may have been in a cache only. The new run builds on it, so it must not go. */
+	/* What was replayed may have been in a cache only, and so may a segment's name be. The new run builds
+	 * on both, and its headers count the segments, so they must not go. */
+	struct io_request request = { .operation = IO_SYNC_DIRECTORY, .path = wal->options.directory };
+	TRY(task_io(self, &request));
 	return wal_sync_segments(self, wal);
 }
 
@@ -431,10 +436,12 @@ static MAY_SUSPEND struct status read_all(struct task *self, struct replay *repl
 {
 	for (uint32_t i = 0; i < replay->by_lap_count; i++)
 		TRY(read_segment(self, replay, replay->by_lap[i]));
-	TRY(judge(replay));
+	/* Before the chain is judged: where a header is damaged, that is the place to name, and not the
+	 * gap in the chain that it makes. */
 	for (uint32_t i = 0; i < replay->wal->segment_count; i++)
 		if (!replay->wal->segments[i]->header_valid)
 			TRY(read_headless(self, replay, replay->wal->segments[i]));
+	TRY(judge(replay));
 	return settle_ring(self, replay);
 }
 
