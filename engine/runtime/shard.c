@@ -10,7 +10,8 @@
 #include "runtime/internal.h"
 
 enum {
-	POLL_IO_NS = 4 * 1000,	/* with I/O under way the kernel's wait is the better one */
+	POLL_IO_FEW = 2,	/* requests: with more under way, the kernel's wait collects several ends at once */
+	POLL_IO_NS = 4 * 1000,	/* and this is how long a poll for one of many pays */
 	POLL_NS_MIN = 1000,	/* less than this is not worth polling */
 	POLL_ROUNDS_MAX = 4096, /* a replaced clock may stand still */
 	POLL_ROUNDS_PER_CLOCK = 4,
@@ -416,7 +417,7 @@ static void shard_wait(struct shard *shard)
 	uint64_t start = shard->now_ns;
 	uint64_t wait_ns = kernel_wait_ns(shard, start);
 	uint64_t budget_ns = shard->poll_ns < wait_ns ? shard->poll_ns : wait_ns;
-	if (shard->io->in_flight > 0 && budget_ns > POLL_IO_NS)
+	if (shard->io->in_flight > POLL_IO_FEW && budget_ns > POLL_IO_NS)
 		budget_ns = POLL_IO_NS;
 	if (budget_ns > 0 && poll_for_work(shard, start, budget_ns)) {
 		shard->now_ns = clock_now_ns();
