@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup release run test test-long bench reproduce format lint arrows install clean
+.PHONY: help setup release run test test-long fuzz verify-ycsb bench reproduce format lint arrows install clean
 .DEFAULT_GOAL := help
 
 RELEASE   := build/release
@@ -21,6 +21,9 @@ help:
 	@echo 'make test       build and test: gcc and clang, address and thread sanitizer'
 	@echo '                  STAGES="gcc-Release gcc-Asan" only those'
 	@echo 'make test-long  the same with every compiler in every kind of build, and longer tests'
+	@echo 'make fuzz       looks for inputs that no decoder survives: every target of tests/fuzz, 30 s each'
+	@echo '                  TARGET="wal_file json" only those, SECONDS=60 each'
+	@echo 'make verify-ycsb  YCSB A to F with every value and scan verified, with each variant of each component'
 	@echo 'make bench      every workload file, one after the other'
 	@echo '                  WORKLOADS="FILE..." only those, ARGS as for run'
 	@echo 'make reproduce  the reference runs that README.md quotes, into results/reference/'
@@ -46,6 +49,14 @@ test: setup
 
 test-long: setup
 	@scripts/test.sh --long $(STAGES)
+
+# SECONDS is a variable of the shell's own: it goes by another name.
+fuzz: setup
+	@JOBS=$(JOBS) SECONDS_EACH=$(or $(SECONDS),30) scripts/fuzz.sh $(TARGET)
+
+verify-ycsb: setup
+	@$(BUILD) cascade
+	@scripts/verify-ycsb.sh
 
 bench: setup
 	@$(BUILD) cascade

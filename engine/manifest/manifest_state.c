@@ -100,6 +100,9 @@ static struct status check_numbers(const struct manifest_state *state, const str
 		if (table->level >= MANIFEST_LEVELS_MAX)
 			return status_error(STATUS_INVALID, "table %llu: no such level",
 					    (unsigned long long)table->number);
+		if (table->number == UINT64_MAX)
+			return status_error(STATUS_INVALID, "table %llu: no number follows",
+					    (unsigned long long)table->number);
 		if (slice_compare(table->smallest, table->largest) > 0)
 			return status_error(STATUS_INVALID, "table %llu: its keys are in disorder",
 					    (unsigned long long)table->number);

@@ -10,8 +10,8 @@
 #include "runtime/internal.h"
 
 enum {
-	POLL_IO_FEW = 2,	/* requests: with more under way, the kernel's wait collects several ends at once */
-	POLL_IO_NS = 4 * 1000,	/* and this is how long a poll for one of many pays */
+	POLL_IO_FEW = 2,	/* with more requests under way, one wait collects the ends of several */
+	POLL_IO_NS = 4 * 1000,	/* how long a poll for one of many pays */
 	POLL_NS_MIN = 1000,	/* less than this is not worth polling */
 	POLL_ROUNDS_MAX = 4096, /* a replaced clock may stand still */
 	POLL_ROUNDS_PER_CLOCK = 4,
@@ -154,6 +154,21 @@ static void note_overrun(struct shard *shard, const struct task_type *type)
 	shard->counters.slice_overrun_name = type->name;
 }
 
+void shard_run_task(struct shard *shard, struct task *task)
+{
+	const struct task_type *type = task->type;
+	list_remove(&task->link);
+	shard->ready_count[task->queue]--;
+	uint64_t *used_ns = task->queue == TASK_FOREGROUND ? &shard->counters.foreground_ns
+							   : &shard->counters.background_ns;
+	task_run(shard, task);
+	uint64_t now = clock_now_ns();
+	if (now - shard->now_ns > OVERRUN_NS)
+		note_overrun(shard, type);
+	*used_ns += now - shard->now_ns;
+	shard->now_ns = now;
+}
+
 /*
  * Runs at most `tasks_max` tasks, and none more once `budget_ns` is used up. Background tasks that had
  * the shard to themselves give way to a foreground task that becomes ready.
@@ -163,16 +178,8 @@ static uint64_t queue_run(struct shard *shard, enum task_queue queue, uint32_t t
 	uint64_t start = shard->now_ns;
 	bool alone = queue == TASK_BACKGROUND && shard->ready_count[TASK_FOREGROUND] == 0;
 	for (uint32_t left = tasks_max; left > 0 && shard->ready_count[queue] > 0; left--) {
-		struct list *node = list_take_first(&shard->ready[queue]);
-		shard->ready_count[queue]--;
-		struct task *task = CONTAINER_OF(node, struct task, link);
-		const struct task_type *type = task->type;
-		task_run(shard, task);
-		uint64_t now = clock_now_ns();
-		if (now - shard->now_ns > OVERRUN_NS)
-			note_overrun(shard, type);
-		shard->now_ns = now;
-		if (now - start >= budget_ns || (alone && shard->ready_count[TASK_FOREGROUND] > 0))
+		shard_run_task(shard, CONTAINER_OF(shard->ready[queue].next, struct task, link));
+		if (shard->now_ns - start >= budget_ns || (alone && shard->ready_count[TASK_FOREGROUND] > 0))
 			break;
 	}
 	return shard->now_ns - start;
@@ -195,7 +202,6 @@ static void foreground_run(struct shard *shard)
 	uint32_t ready = shard->ready_count[TASK_FOREGROUND];
 	uint32_t tasks_max = ready < FOREGROUND_BATCH ? ready : FOREGROUND_BATCH;
 	uint64_t used = queue_run(shard, TASK_FOREGROUND, tasks_max, foreground_budget_ns(shard));
-	shard->counters.foreground_ns += used;
 	if (shard->ready_count[TASK_BACKGROUND] == 0)
 		return;
 	uint32_t share = shard->background_share;
@@ -219,7 +225,6 @@ static void background_run(struct shard *shard)
 	if (contended)
 		budget_ns = (uint64_t)(shard->credit_ns < SLICE_NS ? shard->credit_ns : SLICE_NS);
 	uint64_t used = queue_run(shard, TASK_BACKGROUND, UINT32_MAX, budget_ns);
-	shard->counters.background_ns += used;
 	if (!contended)
 		return;
 	shard->credit_ns -= (int64_t)used;
@@ -277,7 +282,7 @@ static bool requests_receive(struct shard *shard)
 	return kept;
 }
 
-static void timers_expire(struct shard *shard)
+void shard_expire_timers(struct shard *shard)
 {
 	while (shard->timers != NULL && shard->timers->wake_ns <= shard->now_ns) {
 		struct task *task = shard->timers;
@@ -286,14 +291,18 @@ static void timers_expire(struct shard *shard)
 	}
 }
 
-/* Whether somebody has put something where a turn would find it. */
-static bool has_messages(struct shard *shard)
+bool shard_has_messages(struct shard *shard)
 {
 	if (shard->must_retry)
 		return false;
 	if (atomic_load(&shard->active) != 0)
 		return true;
 	return inbox_is_open(shard) && inbox_peek(&shard->inbox) != NULL;
+}
+
+bool shard_is_busy(struct shard *shard)
+{
+	return shard->live > 0 || shard->io->in_flight > 0 || shard->must_retry || shard_has_messages(shard);
 }
 
 /*
@@ -306,7 +315,7 @@ static void report_busy(struct shard *shard)
 	struct runtime *runtime = shard->runtime;
 	if (atomic_load(&runtime->stopping) == 0)
 		return;
-	bool busy = shard->live > 0 || shard->io->in_flight > 0 || shard->must_retry || has_messages(shard);
+	bool busy = shard_is_busy(shard);
 	if (busy == shard->counted_busy)
 		return;
 	shard->counted_busy = busy;
@@ -321,15 +330,20 @@ static void report_busy(struct shard *shard)
 	pthread_mutex_unlock(&runtime->lock);
 }
 
-static void turn(struct shard *shard)
+void shard_receive(struct shard *shard)
+{
+	bool calls_kept = calls_receive(shard);
+	bool requests_kept = requests_receive(shard);
+	shard->must_retry = calls_kept || requests_kept;
+}
+
+void shard_turn(struct shard *shard)
 {
 	shard->counters.turns++;
 	if (shard->io->in_flight > 0)
 		(void)io_poll(shard->io, 0);
-	bool calls_kept = calls_receive(shard);
-	bool requests_kept = requests_receive(shard);
-	shard->must_retry = calls_kept || requests_kept;
-	timers_expire(shard);
+	shard_receive(shard);
+	shard_expire_timers(shard);
 	report_busy(shard);
 	foreground_run(shard);
 	background_run(shard);
@@ -348,7 +362,7 @@ static bool poll_round_is_last(unsigned round, uint64_t start, uint64_t budget_n
 static bool poll_for_io(struct shard *shard, uint64_t start, uint64_t budget_ns)
 {
 	for (unsigned round = 1;; round++) {
-		if (has_messages(shard) || io_poll(shard->io, 0) > 0)
+		if (shard_has_messages(shard) || io_poll(shard->io, 0) > 0)
 			return true;
 		if (poll_round_is_last(round, start, budget_ns))
 			return false;
@@ -361,7 +375,7 @@ static bool poll_for_messages(struct shard *shard, uint64_t start, uint64_t budg
 	bool found = false;
 	hold_give(shard);
 	for (unsigned round = 1; !found; round++) {
-		found = has_messages(shard);
+		found = shard_has_messages(shard);
 		if (poll_round_is_last(round, start, budget_ns))
 			break;
 	}
@@ -401,7 +415,7 @@ static void sleep_in_kernel(struct shard *shard, uint64_t now)
 {
 	/* Announce, look again, wait: a sender stores first and then looks for the announcement. */
 	atomic_store(&shard->sleeping, 1);
-	if (!has_messages(shard) && !shard_is_ready(shard) && atomic_load(&shard->exiting) == 0) {
+	if (!shard_has_messages(shard) && !shard_is_ready(shard) && atomic_load(&shard->exiting) == 0) {
 		shard->counters.sleeps++;
 		(void)io_poll(shard->io, kernel_wait_ns(shard, now));
 	}
@@ -435,7 +449,7 @@ static void shard_wait(struct shard *shard)
 
 /* --- starting and stopping --- */
 
-static void own_stack_bounds(struct fiber *fiber)
+void fiber_of_thread(struct fiber *fiber)
 {
 	pthread_attr_t attributes;
 	ASSERT(pthread_getattr_np(pthread_self(), &attributes) == 0);
@@ -447,7 +461,7 @@ static void own_stack_bounds(struct fiber *fiber)
 }
 
 /* The ring belongs to this thread, so it is made here; the creator waits for the outcome. */
-static bool shard_start(struct shard *shard)
+bool shard_start(struct shard *shard)
 {
 	struct runtime *runtime = shard->runtime;
 	char notice[256] = "";
@@ -472,13 +486,13 @@ void *shard_main(void *argument)
 	struct shard *shard = argument;
 	struct runtime *runtime = shard->runtime;
 	current_shard = shard;
-	own_stack_bounds(&shard->fiber);
+	fiber_of_thread(&shard->fiber);
 	hold_take(shard);
 	if (!shard_start(shard))
 		return NULL;
 	shard->now_ns = clock_now_ns();
 	while (atomic_load_explicit(&shard->exiting, memory_order_acquire) == 0) {
-		turn(shard);
+		shard_turn(shard);
 		report_busy(shard);
 		hold_lend(shard);
 		if (!shard_is_ready(shard))

@@ -128,8 +128,8 @@ MAY_SUSPEND MUST_CHECK struct status table_load(struct task *self, struct table 
 						struct table_lookup *lookup);
 
 /*
- * The same for a caller without a task, see buffer_load_begin: NULL if it takes a task; else table_load_end has
- * to come before the lookup is asked again or ended.
+ * The same for a caller without a task, see buffer_load_begin: NULL if it takes a task; else table_load_end
+ * has to come before the lookup is asked again or ended.
  */
 MUST_CHECK struct buffer_load *table_load_begin(struct table *table, const struct table_lookup *lookup);
 MUST_CHECK struct status table_load_end(struct table *table, struct buffer_load *load);

@@ -1,0 +1,46 @@
+# Fuzz targets: each tests/fuzz/fuzz_NAME.c is a program fuzz_NAME, which replays its seeds and a few thousand
+# mutations as a test; with CASCADE_FUZZ (clang; scripts/fuzz.sh) also libfuzzer_NAME, which looks for new ones.
+
+option(CASCADE_FUZZ "Build the fuzz targets with libFuzzer (needs clang and the kind Asan)" OFF)
+
+file(GLOB fuzz_targets CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_*.c)
+file(GLOB fuzz_support CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*.c)
+set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${fuzz_support})
+list(REMOVE_ITEM fuzz_support ${fuzz_targets} ${CMAKE_SOURCE_DIR}/tests/fuzz/standalone.c)
+if(NOT CASCADE_TESTS)
+  return()
+endif()
+if(CASCADE_FUZZ AND NOT (CMAKE_C_COMPILER_ID STREQUAL "Clang" AND CASCADE_BUILD STREQUAL "asan"))
+  message(FATAL_ERROR "CASCADE_FUZZ needs clang and CMAKE_BUILD_TYPE=Asan")
+endif()
+
+# Targets of the bench's own readers; without the command there is no such code.
+set(fuzz_harness_targets fuzz_json fuzz_workload)
+
+add_library(fuzz_support STATIC ${fuzz_support})
+target_include_directories(fuzz_support PUBLIC ${CMAKE_SOURCE_DIR}/tests)
+target_link_libraries(fuzz_support PUBLIC layer_database Threads::Threads m)
+
+add_custom_target(fuzz_targets)
+foreach(source ${fuzz_targets})
+  get_filename_component(name ${source} NAME_WE)
+  set(libraries fuzz_support)
+  if(name IN_LIST fuzz_harness_targets)
+    if(NOT TARGET harness)
+      continue()
+    endif()
+    list(APPEND libraries harness)
+  endif()
+  add_executable(${name} ${source} ${CMAKE_SOURCE_DIR}/tests/fuzz/standalone.c)
+  target_link_libraries(${name} PRIVATE ${libraries} ${CASCADE_ALLOCATOR})
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+  add_dependencies(fuzz_targets ${name})
+  if(CASCADE_FUZZ)
+    string(REPLACE "fuzz_" "libfuzzer_" fuzzer ${name})
+    add_executable(${fuzzer} ${source})
+    target_link_libraries(${fuzzer} PRIVATE ${libraries})
+    target_link_options(${fuzzer} PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzz_targets ${fuzzer})
+  endif()
+endforeach()
