@@ -28,7 +28,8 @@ if(CASCADE_COMMAND)
          REGEX "^#define ROCKSDB_(MAJOR|MINOR|PATCH) [0-9]+")
     list(TRANSFORM version_lines REPLACE "^#define ROCKSDB_[A-Z]+ +" "")
     list(JOIN version_lines "." rocksdb_version)
-    set_source_files_properties(${CMAKE_SOURCE_DIR}/harness/drivers/rocksdb_options.c PROPERTIES
+    set_source_files_properties(${CMAKE_SOURCE_DIR}/harness/drivers/rocksdb.c
+                                ${CMAKE_SOURCE_DIR}/harness/drivers/rocksdb_options.c PROPERTIES
                                 COMPILE_DEFINITIONS "CASCADE_ROCKSDB_VERSION=\"${rocksdb_version}\"")
     target_link_options(peer_rocksdb INTERFACE
                         -Wl,--export-dynamic-symbol=_ZN7rocksdb6crc32c6ExtendEjPKcm)

@@ -22,8 +22,9 @@
 #define FILTER_VARIANTS(ROW) \
 	ROW(filter_ops, filter_cacheline) ROW(filter_ops, filter_block) ROW(filter_ops, filter_none)
 
-#define CACHE_VARIANTS(ROW) ROW(cache_ops, cache_clock) ROW(cache_ops, cache_lru) ROW(cache_ops, cache_s3fifo)
-
+#define CACHE_VARIANTS(ROW)          \
+	ROW(cache_ops, cache_s3fifo) \
+	ROW(cache_ops, cache_clock) ROW(cache_ops, cache_lru) ROW(cache_ops, cache_tinylfu)
 #define CODEC_VARIANTS(ROW) ROW(codec_ops, codec_lz4) ROW(codec_ops, codec_zstd) ROW(codec_ops, codec_none)
 
 #define COMPACTION_VARIANTS(ROW) ROW(policy_ops, policy_leveled)

@@ -28,9 +28,15 @@ static bool has_record(const struct run_data *data, size_t phase, size_t configu
 	return false;
 }
 
-bool compare_has(const struct compare *compare, size_t phase, size_t configuration)
+const char *compare_hash(const struct compare *compare, size_t phase, size_t configuration)
 {
-	return has_record(compare->data, phase, configuration);
+	const struct run_data *data = compare->data;
+	for (size_t i = 0; i < data->record_count; i++) {
+		const struct run_record *record = &data->records[i];
+		if (record->phase == phase && record->configuration == configuration)
+			return json_text_at(record->json, "configuration.hash", "");
+	}
+	return data->configurations[configuration].hash;
 }
 
 /* --- what is compared --- */

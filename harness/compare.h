@@ -48,8 +48,8 @@ void compare_free(struct compare *compare);
 const struct compare_cell *compare_at(const struct compare *compare, size_t phase, size_t metric,
 				      size_t configuration);
 
-/* Whether any record of the phase is the configuration's. */
-bool compare_has(const struct compare *compare, size_t phase, size_t configuration);
+/* The hash that a configuration has in a phase: its options may follow the workload. */
+const char *compare_hash(const struct compare *compare, size_t phase, size_t configuration);
 
 /*
  * Whether there is anything to compare: a phase with two configurations. Otherwise the problem says why not:

@@ -41,7 +41,7 @@ static void write_cell(struct json_writer *json, const struct compare *compare, 
 	const struct run_configuration *what = &compare->data->configurations[configuration];
 	json_object_begin(json, NULL);
 	json_text(json, "name", what->name);
-	json_text(json, "hash", what->hash);
+	json_text(json, "hash", compare_hash(compare, phase, configuration));
 	json_boolean(json, "baseline", configuration == compare->baseline);
 	json_count(json, "n", cell->count);
 	json_real(json, "median", cell->spread.median);
@@ -156,7 +156,7 @@ static void write_row(const struct compare *compare, size_t phase, size_t metric
 	csv_text(file, data->phases[phase].name);
 	csv_text(file, data->phases[phase].workload);
 	csv_text(file, data->phases[phase].workload_label);
-	csv_text(file, what->hash);
+	csv_text(file, compare_hash(compare, phase, configuration));
 	csv_text(file, what->name);
 	csv_text(file, what->clients_as);
 	csv_text(file, compare->metrics[metric].path);

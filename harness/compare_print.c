@@ -81,8 +81,7 @@ static void print_phase_heading(const struct compare *compare, size_t phase, FIL
 	for (size_t i = 0; i < data->record_count && record == NULL; i++)
 		record = data->records[i].phase == phase ? data->records[i].json : NULL;
 	const struct run_phase *row = &data->phases[phase];
-	(void)fprintf(file, "\n### %s%s%s: %s records of %.0f B", row->name,
-		      row->workload_label[0] != '\0' ? ", " : "", row->workload_label,
+	(void)fprintf(file, "\n### %s: %s records of %.0f B", row->title,
 		      units_print_count((uint64_t)json_number_at(record, "workload.records", 0), count),
 		      json_number_at(record, "workload.value_size", 0));
 	const char *distribution = json_text_at(record, "phase.distribution", NULL);
@@ -340,9 +339,7 @@ static void print_summary(const struct compare *compare, FILE *file)
 	name_headers(data, order, numbers, headers + 1, file);
 	text_table_init(&text, headers, count + 1);
 	for (size_t phase = 0; phase < data->phase_count; phase++) {
-		const struct run_phase *row = &data->phases[phase];
-		text_table_add_format(&text, "%s%s%s", row->name, row->workload_label[0] != '\0' ? " " : "",
-				      row->workload_label);
+		text_table_add(&text, data->phases[phase].title);
 		for (size_t i = 0; i < count; i++)
 			add_summary_cell(&text, compare, phase, order[i]);
 	}
@@ -362,19 +359,41 @@ static void print_summary(const struct compare *compare, FILE *file)
 	memory_free(headers);
 }
 
+/* The first record of a configuration with that workload, NULL if there is none. */
+static const struct json *record_of(const struct run_data *data, const char *workload, size_t configuration)
+{
+	for (size_t i = 0; i < data->record_count; i++) {
+		const struct run_record *record = &data->records[i];
+		if (record->configuration == configuration &&
+		    strcmp(data->phases[record->phase].workload_label, workload) == 0)
+			return record->json;
+	}
+	return NULL;
+}
+
+/* What each configuration was granted for each workload, as its records say. */
 static void print_parity(const struct compare *compare, FILE *file)
 {
 	const struct run_data *data = compare->data;
-	struct parity_column *columns = allocate_zeroed(data->configuration_count, sizeof(*columns));
-	for (size_t i = 0; i < data->configuration_count; i++) {
-		columns[i].label = data->configurations[i].name;
-		for (size_t k = data->record_count; k-- > 0;) {
-			if (data->records[k].configuration == i)
-				parity_of_record(data->records[k].json, &columns[i].parity);
+	size_t count = 0;
+	struct parity_column *columns =
+		allocate_zeroed(data->configuration_count * data->phase_count + 1, sizeof(*columns));
+	for (size_t phase = 0; phase < data->phase_count; phase++) {
+		const char *workload = data->phases[phase].workload_label;
+		bool again = false;
+		for (size_t i = 0; i < phase; i++)
+			again = again || strcmp(data->phases[i].workload_label, workload) == 0;
+		for (size_t i = 0; i < data->configuration_count && !again; i++) {
+			const struct json *record = record_of(data, workload, i);
+			if (record == NULL)
+				continue;
+			columns[count].label = data->configurations[i].name;
+			columns[count].workload = workload;
+			parity_of_record(record, &columns[count++].parity);
 		}
 	}
 	(void)fputc('\n', file);
-	parity_print_markdown(columns, data->configuration_count, file);
+	parity_print_markdown(columns, count, file);
 	memory_free(columns);
 }
 

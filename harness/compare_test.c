@@ -252,6 +252,63 @@ static void test_rows_and_columns(void **state)
 	run_data_free(&data);
 }
 
+/*
+ * A cache that follows the workload makes four hashes of two configurations: they stay two columns, and the
+ * rows come in the order of the file, though the run began with the second workload.
+ */
+static void test_options_follow_the_workload(void **state)
+{
+	(void)state;
+	static const char *const hashes[] = { "a1", "a2", "b1", "b2" };
+	struct run_data data;
+	struct compare compare;
+	struct problem problem;
+	FILE *file = create("a");
+	for (int i = 0; i < 16; i++) {
+		int cell = 3 - i / 2 % 4;
+		struct line line = { .hash = hashes[cell],
+				     .name = cell / 2 == 0 ? "mine" : "theirs",
+				     .workload = cell % 2 == 0 ? "w1" : "w2",
+				     .workload_label = cell % 2 == 0 ? "d1" : "d2",
+				     .phase = i % 2 == 0 ? "load" : "run",
+				     .verdict = "valid",
+				     .clients_as = "tasks",
+				     .index = cell,
+				     .repetition = i / 8 + 1,
+				     .ops_s = (cell / 2 == 0 ? 300 : 100) + i / 8,
+				     .count = 10 };
+		write_line(file, &line);
+	}
+	fclose(file);
+	open_runs(&data, RUN_DATA_BY_WORKLOAD, "a", NULL);
+	assert_true(compare_is_possible(&data, &problem));
+	assert_int_equal(data.configuration_count, 2);
+	assert_string_equal(data.configurations[0].name, "mine");
+	assert_string_equal(data.configurations[1].name, "theirs");
+	/* write_line marks cell 0, whose configuration is the baseline of both workloads. */
+	assert_true(data.configurations[0].baseline);
+	static const char *const titles[] = { "d1 load", "d1 run", "d2 load", "d2 run" };
+	assert_int_equal(data.phase_count, 4);
+	for (size_t i = 0; i < 4; i++)
+		assert_string_equal(data.phases[i].title, titles[i]);
+	make(&compare, &data);
+	for (size_t phase = 0; phase < 4; phase++) {
+		assert_int_equal(compare_at(&compare, phase, 0, 1)->count, 2);
+		assert_true(fabs(compare_at(&compare, phase, 0, 1)->comparison.ratio - 1.0 / 3) < 0.01);
+	}
+	assert_string_equal(compare_hash(&compare, 0, 1), "b1");
+	assert_string_equal(compare_hash(&compare, 2, 1), "b2");
+	print(compare_write_csv, &compare);
+	expect_in("x,load,w1,d1,a1,mine,tasks,throughput.ops_s,2,");
+	expect_in("x,run,w2,d2,b2,theirs,tasks,throughput.ops_s,2,");
+	compare_free(&compare);
+	run_data_free(&data);
+	open_runs(&data, RUN_DATA_BY_LABEL, "a", NULL);
+	assert_int_equal(data.configuration_count, 4);
+	assert_int_equal(data.phase_count, 2);
+	run_data_free(&data);
+}
+
 /* --- the command --- */
 
 /* Runs it with standard output and error in files, both read into `text`. Returns the exit code. */
@@ -358,6 +415,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_two_runs, open_folder, close_folder),
 		cmocka_unit_test_setup_teardown(test_other_workloads_are_refused, open_folder, close_folder),
 		cmocka_unit_test_setup_teardown(test_rows_and_columns, open_folder, close_folder),
+		cmocka_unit_test_setup_teardown(test_options_follow_the_workload, open_folder, close_folder),
 		cmocka_unit_test_setup_teardown(test_command, open_folder, close_folder),
 		cmocka_unit_test_setup_teardown(test_bad_runs, open_folder, close_folder),
 	};

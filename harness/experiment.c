@@ -13,7 +13,7 @@
 #include "harness/workload_keys.h"
 #include "harness/workload_schema.h"
 
-enum { ARENA_CHUNK = 1 << 16, CELLS_MAX = 1000, RUNS_MAX = 100000 };
+enum { ARENA_CHUNK = 1 << 16, RUNS_MAX = 100000 };
 
 static const struct place default_place = { .origin = "default", .line = 0 };
 
@@ -217,138 +217,7 @@ static struct status make_cell(struct arena *arena, const struct yaml_node *root
 	return status_ok();
 }
 
-/* --- vary --- */
-
-/* What the engine is, and how its clients run, makes a configuration; all else makes a workload. */
-static bool is_of_configuration(const char *path)
-{
-	return strcmp(path, "engine") == 0 || strncmp(path, "engine.", strlen("engine.")) == 0 ||
-	       strcmp(path, "clients_as") == 0;
-}
-
-static const char *short_path(const char *path)
-{
-	if (strncmp(path, "engine.", strlen("engine.")) == 0)
-		return path + strlen("engine.");
-	if (strncmp(path, "workload.", strlen("workload.")) == 0)
-		return path + strlen("workload.");
-	/* phases.run.clients, but not phases.run: a word alone would say nothing */
-	if (strncmp(path, "phases.", strlen("phases.")) == 0 && strchr(path + strlen("phases."), '.') != NULL)
-		return path + strlen("phases.");
-	return path;
-}
-
-/* The `kind` of a mapping if that tells it from all others of the list, else NULL. */
-static const char *telling_kind(const struct yaml_node *list, size_t index)
-{
-	const struct yaml_node *kind = yaml_get(list->items[index].value, "kind");
-	if (kind == NULL || kind->kind != YAML_SCALAR)
-		return NULL;
-	for (size_t i = 0; i < list->count; i++) {
-		const struct yaml_node *other = yaml_get(list->items[i].value, "kind");
-		if (i != index && other != NULL && other->kind == YAML_SCALAR &&
-		    strcmp(other->text, kind->text) == 0)
-			return NULL;
-	}
-	return kind->text;
-}
-
-static const char *variation_label(struct arena *arena, const struct yaml_node *entry, size_t index,
-				   const char *value)
-{
-	const struct yaml_node *names = yaml_get(entry, "as"), *to = yaml_get(entry, "to");
-	const char *path = yaml_get(entry, "set")->text;
-	if (to->count == 1 && names == NULL)
-		return NULL; /* what never changes tells nothing apart */
-	if (names != NULL)
-		return names->items[index].value->text;
-	const char *kind = telling_kind(to, index);
-	if (kind != NULL && strcmp(path, "engine") == 0)
-		return kind;
-	return arena_format(arena, "%s=%s", short_path(path), kind != NULL ? kind : value);
-}
-
-static const char *append_label(struct arena *arena, const char *label, const char *more)
-{
-	return label[0] == '\0' ? more : arena_format(arena, "%s %s", label, more);
-}
-
-static void make_labels(struct arena *arena, struct cell *cell)
-{
-	cell->label = "";
-	cell->name = "";
-	cell->workload_label = "";
-	for (size_t i = 0; i < cell->variation_count; i++) {
-		const char *label = cell->variations[i].label;
-		if (label == NULL)
-			continue;
-		const char **part =
-			is_of_configuration(cell->variations[i].path) ? &cell->name : &cell->workload_label;
-		cell->label = append_label(arena, cell->label, label);
-		*part = append_label(arena, *part, label);
-	}
-	if (cell->label[0] == '\0')
-		cell->label = cell->workload.engine_kind;
-	if (cell->name[0] == '\0')
-		cell->name = cell->workload.engine_kind;
-}
-
-static struct status check_vary_path(const struct yaml_node *set, size_t index, struct problem *problem)
-{
-	static const char *const sections[] = { "engine", "workload", "phases", "clients_as", "verify" };
-	size_t length = strcspn(set->text, ".");
-	char key[32], first[YAML_NAME_BYTES_MAX + 1], hint[128];
-	(void)snprintf(key, sizeof(key), "vary.%zu.set", index);
-	(void)snprintf(first, sizeof(first), "%.*s",
-		       (int)(length < YAML_NAME_BYTES_MAX ? length : YAML_NAME_BYTES_MAX), set->text);
-	for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++) {
-		if (strcmp(first, sections[i]) == 0)
-			return status_ok();
-	}
-	nearest_hint(first, sections, sizeof(sections) / sizeof(sections[0]), hint, sizeof(hint));
-	return problem_at(problem, STATUS_INVALID, set->place, key,
-			  "'%.64s' cannot vary, expected a path in engine, workload, phases, clients_as or "
-			  "verify%s",
-			  first, hint);
-}
-
-/* Combination `index` of all entries, the last one turning fastest. */
-static struct status vary_tree(struct arena *arena, struct yaml_node *root, const struct yaml_node *vary,
-			       size_t index, struct cell *cell, struct problem *problem)
-{
-	struct variation *variations = arena_zeroed(arena, (vary->count + 1) * sizeof(*variations));
-	size_t below = 1;
-	for (size_t i = 0; i < vary->count; i++)
-		below *= yaml_get(vary->items[i].value, "to")->count;
-	for (size_t i = 0; i < vary->count; i++) {
-		const struct yaml_node *entry = vary->items[i].value;
-		const struct yaml_node *set = yaml_get(entry, "set"), *to = yaml_get(entry, "to");
-		below /= to->count;
-		size_t choice = index / below % to->count;
-		const struct yaml_node *value = to->items[choice].value;
-		TRY(check_vary_path(set, i, problem));
-		TRY(workload_put(arena, root, set->text, value->place, value, problem));
-		variations[i] =
-			(struct variation) { .path = set->text, .value = yaml_text(arena, value, true) };
-		variations[i].label = variation_label(arena, entry, choice, variations[i].value);
-	}
-	cell->variations = variations;
-	cell->variation_count = vary->count;
-	return status_ok();
-}
-
-static struct status count_cells(const struct yaml_node *vary, size_t *count, struct problem *problem)
-{
-	*count = 1;
-	for (size_t i = 0; vary != NULL && i < vary->count; i++) {
-		const struct yaml_node *to = yaml_get(vary->items[i].value, "to");
-		if (to->count > CELLS_MAX / *count)
-			return problem_at(problem, STATUS_INVALID, to->place, "vary",
-					  "too many combinations, expected at most %d", CELLS_MAX);
-		*count *= to->count;
-	}
-	return status_ok();
-}
+/* --- all cells --- */
 
 static struct status check_different(const struct experiment *experiment, const struct yaml_node *vary,
 				     struct problem *problem)
@@ -357,12 +226,20 @@ static struct status check_different(const struct experiment *experiment, const 
 		const struct cell *cell = &experiment->cells[i];
 		for (size_t j = 0; j < i; j++) {
 			const struct cell *earlier = &experiment->cells[j];
-			if (strcmp(cell->configuration_hash, earlier->configuration_hash) != 0 ||
-			    strcmp(cell->workload_hash, earlier->workload_hash) != 0)
+			if (strcmp(cell->workload_hash, earlier->workload_hash) != 0)
 				continue;
-			return problem_at(problem, STATUS_INVALID, vary->place, "vary",
-					  "'%s' and '%s' are the same configuration, expected different ones",
-					  earlier->label, cell->label);
+			if (strcmp(cell->configuration_hash, earlier->configuration_hash) == 0)
+				return problem_at(
+					problem, STATUS_INVALID, vary->place, "vary",
+					"'%s' and '%s' are the same configuration, expected different ones",
+					earlier->label, cell->label);
+			/* A name is a column of tables and pictures. */
+			if (strcmp(cell->name, earlier->name) == 0)
+				return problem_at(
+					problem, STATUS_INVALID, vary->place, "vary",
+					"two configurations of one workload are called '%s', expected "
+					"different names (`as`)",
+					cell->name);
 		}
 	}
 	return status_ok();
@@ -405,12 +282,22 @@ static struct status choose_baseline(struct experiment *experiment, const struct
 			  nearest_hint(name, labels, experiment->cell_count, hint, sizeof(hint)));
 }
 
+/* What does not vary is called by its engine. */
+static void name_cell(struct cell *cell)
+{
+	const struct combination *combination = &cell->combination;
+	const char *kind = cell->workload.engine_kind;
+	cell->label = combination->label[0] != '\0' ? combination->label : kind;
+	cell->name = combination->name[0] != '\0' ? combination->name : kind;
+	cell->workload_label = combination->workload_label;
+}
+
 static struct status make_cells(struct experiment *experiment, const struct yaml_node *root,
 				const struct yaml_node *vary, struct problem *problem)
 {
 	struct arena *arena = &experiment->arena;
-	TRY(workload_check_vary(vary, problem));
-	TRY(count_cells(vary, &experiment->cell_count, problem));
+	TRY(vary_check(vary, problem));
+	TRY(vary_count(vary, &experiment->cell_count, problem));
 	experiment->cells = arena_zeroed(arena, experiment->cell_count * sizeof(*experiment->cells));
 	for (size_t i = 0; i < experiment->cell_count; i++) {
 		struct yaml_node *copy = yaml_copy(arena, root);
@@ -418,10 +305,11 @@ static struct status make_cells(struct experiment *experiment, const struct yaml
 		yaml_remove(copy, "vary");
 		yaml_remove(copy, "baseline");
 		cell->index = i;
-		if (vary != NULL && vary->count > 0)
-			TRY(vary_tree(arena, copy, vary, i, cell, problem));
+		cell->combination = (struct combination) { .label = "", .name = "", .workload_label = "" };
+		if (vary != NULL)
+			TRY(vary_apply(arena, copy, vary, i, &cell->combination, problem));
 		TRY(make_cell(arena, copy, experiment->name, cell, problem));
-		make_labels(arena, cell);
+		name_cell(cell);
 		experiment->name = cell->workload.name;
 	}
 	for (size_t i = 0; i < experiment->cell_count; i++)

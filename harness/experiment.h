@@ -7,27 +7,25 @@
 
 #include "base/arena.h"
 #include "harness/problem.h"
+#include "harness/vary.h"
 #include "harness/workload.h"
 #include "harness/yaml_tree.h"
 
 enum { HASH_TEXT_BYTES = 17, HASH_SHORT_DIGITS = 8 };
 
-/* What a cell sets differently from the file. */
-struct variation {
-	const char *path;
-	const char *value; /* a scalar, or a mapping in braces */
-	const char *label; /* as people read it: "btree", "memtable.kind=btree"; NULL: there is one value */
-};
-
 /* One configuration of an experiment. */
 struct cell {
 	struct workload workload;
 	const struct driver_ops *driver;
-	const struct variation *variations;
-	size_t variation_count;
-	size_t index;	   /* place among the cells */
-	const char *label; /* "memtable.kind=btree", or the engine's name if nothing varies */
-	/* The label's two parts: what varies of the configuration, and of the workload ("" if nothing). */
+	struct combination combination; /* of what varies */
+	size_t index;			/* place among the cells */
+	const char *label;		/* "memtable.kind=btree", or the engine's name if nothing varies */
+	/*
+	 * The label's two parts: what varies of the configuration, and of the workload ("" if nothing). No
+	 * two cells of one workload have the same name; cells of two workloads that do are one configuration,
+	 * even if its options follow the workload (a cache of an eighth of the data) and its hashes so
+	 * differ.
+	 */
 	const char *name, *workload_label;
 	bool is_baseline; /* the others are compared with it: the first, or the one that `baseline` names */
 	char configuration_hash[HASH_TEXT_BYTES]; /* XXH3-64 of the engine's options in effect, and clients_as

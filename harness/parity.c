@@ -127,8 +127,11 @@ void parity_of_cell(const struct cell *cell, struct parity *parity)
 	char buffer[UNITS_TEXT_BYTES];
 	uint64_t budget = cell->driver->memory_budget(&config);
 	parity->count = 0;
+	/* Nobody compares budgets by the byte. */
+	uint64_t mebibytes = (budget + (1 << 19)) >> 20;
 	if (budget > 0)
-		parity_add(parity, "memory", units_format_size(budget, buffer));
+		parity_add(parity, "memory",
+			   units_format_size(mebibytes > 0 ? mebibytes << 20 : budget, buffer));
 	cell->driver->parity(&config, add_row, parity);
 	add_clients(workload, parity);
 	add_allocator(parity);
@@ -165,6 +168,7 @@ struct sheet {
 	size_t count;
 	bool numbered; /* labels are too long for heads of columns: those are numbers */
 	bool markdown;
+	const char *workload; /* in the heading; "": none */
 	FILE *file;
 };
 
@@ -256,8 +260,9 @@ static void print_sheet(struct sheet *sheet)
 	if (sheet->count < 2 || rows == 0)
 		return;
 	(void)fprintf(sheet->file,
-		      "what the configurations are granted; rows with %s are not the same "
+		      "what the configurations are granted%s%s; rows with %s are not the same "
 		      "everywhere\n%s",
+		      sheet->workload[0] != '\0' ? " for " : "", sheet->workload,
 		      sheet->markdown ? "\\*" : "*", sheet->markdown && sheet->numbered ? "\n" : "");
 	for (size_t i = 0; i < sheet->count && sheet->numbered; i++)
 		(void)fprintf(sheet->file, "%s(%zu) %s\n", sheet->markdown ? "- " : "", i + 1,
@@ -269,23 +274,84 @@ static void print_sheet(struct sheet *sheet)
 	}
 }
 
+/* --- one table for each workload --- */
+
+static const char *workload_of(const struct parity_column *column)
+{
+	return column->workload != NULL ? column->workload : "";
+}
+
+static bool same_parity(const struct parity *a, const struct parity *b)
+{
+	bool same = a->count == b->count;
+	for (size_t i = 0; i < a->count && same; i++) {
+		const char *text = parity_get(b, a->rows[i].name);
+		same = text != NULL && strcmp(text, a->rows[i].text) == 0;
+	}
+	return same;
+}
+
+/* The columns of the same workload as column `first`, in `part`; 0 if an earlier column has it. */
+static size_t take_workload(const struct parity_column *columns, size_t count, size_t first,
+			    struct parity_column *part)
+{
+	const char *workload = workload_of(&columns[first]);
+	size_t taken = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(workload_of(&columns[i]), workload) != 0)
+			continue;
+		if (i < first)
+			return 0;
+		part[taken++] = columns[i];
+	}
+	return taken;
+}
+
+static bool same_columns(const struct parity_column *a, size_t a_count, const struct parity_column *b,
+			 size_t b_count)
+{
+	bool same = a_count == b_count;
+	for (size_t i = 0; i < a_count && same; i++)
+		same = strcmp(a[i].label, b[i].label) == 0 && same_parity(&a[i].parity, &b[i].parity);
+	return same;
+}
+
+static void print(const struct parity_column *columns, size_t count, bool markdown, FILE *file)
+{
+	struct parity_column *first = allocate_zeroed(2 * count + 1, sizeof(*first)), *part = first + count;
+	size_t first_count = count > 0 ? take_workload(columns, count, 0, first) : 0, printed = 0;
+	bool differ = false;
+	for (size_t i = 0; i < count; i++) {
+		size_t taken = take_workload(columns, count, i, part);
+		differ = differ || (taken > 0 && !same_columns(first, first_count, part, taken));
+	}
+	for (size_t i = 0; i < (differ ? count : count > 0); i++) {
+		struct sheet sheet = { .columns = part, .markdown = markdown, .file = file };
+		sheet.count = take_workload(columns, count, i, part);
+		sheet.workload = differ ? workload_of(&columns[i]) : "";
+		if (sheet.count > 0 && printed++ > 0)
+			(void)fputc('\n', file);
+		print_sheet(&sheet);
+	}
+	memory_free(first);
+}
+
 void parity_print(const struct parity_column *columns, size_t count, FILE *file)
 {
-	struct sheet sheet = { .columns = columns, .count = count, .file = file };
-	print_sheet(&sheet);
+	print(columns, count, false, file);
 }
 
 void parity_print_markdown(const struct parity_column *columns, size_t count, FILE *file)
 {
-	struct sheet sheet = { .columns = columns, .count = count, .markdown = true, .file = file };
-	print_sheet(&sheet);
+	print(columns, count, true, file);
 }
 
 void parity_print_experiment(const struct experiment *experiment, FILE *file)
 {
 	struct parity_column *columns = allocate_zeroed(experiment->cell_count, sizeof(*columns));
 	for (size_t i = 0; i < experiment->cell_count; i++) {
-		columns[i].label = experiment->cells[i].label;
+		columns[i].label = experiment->cells[i].name;
+		columns[i].workload = experiment->cells[i].workload_label;
 		parity_of_cell(&experiment->cells[i], &columns[i].parity);
 	}
 	parity_print(columns, experiment->cell_count, file);

@@ -26,7 +26,8 @@ struct parity {
 };
 
 struct parity_column {
-	const char *label; /* of the configuration; borrowed */
+	const char *label;    /* of the configuration; borrowed */
+	const char *workload; /* what it is set beside the others for, NULL or "": all the same; borrowed */
 	struct parity parity;
 };
 
@@ -47,14 +48,15 @@ void parity_write(struct json_writer *json, const struct cell *cell);
 
 /*
  * A row for each name and a column for each configuration. Rows that are not the same everywhere begin with
- * '*'. Prints nothing for less than two columns, or if no column has a row.
+ * '*'. Where configurations get other things with another workload (a larger cache), there is a table for
+ * each workload. Prints nothing for less than two columns, or if no column has a row.
  */
 void parity_print(const struct parity_column *columns, size_t count, FILE *file);
 
 /* The same in Markdown. */
 void parity_print_markdown(const struct parity_column *columns, size_t count, FILE *file);
 
-/* The same for all configurations of an experiment. */
+/* parity_print for all configurations of an experiment. */
 void parity_print_experiment(const struct experiment *experiment, FILE *file);
 
 #endif

@@ -55,6 +55,8 @@ static struct cell cell_of(const char *engine, bool tasks)
 			      .clients_as_tasks = tasks },
 		.driver = driver_find(engine),
 		.label = engine,
+		.name = engine,
+		.workload_label = "",
 	};
 	assert_non_null(cell.driver);
 	return cell;
@@ -265,6 +267,27 @@ static void many_columns_are_several_tables(void **state)
 			   "* cache  small  big\n");
 }
 
+/* A cache that follows the workload is said for each of them; what is the same in all only once. */
+static void workloads_have_tables_of_their_own(void **state)
+{
+	(void)state;
+	struct parity_column columns[4];
+	memset(columns, 0, sizeof(columns));
+	for (size_t i = 0; i < 4; i++) {
+		columns[i].label = i / 2 == 0 ? "a" : "b";
+		columns[i].workload = i % 2 == 0 ? "d1" : "d2";
+		parity_add(&columns[i].parity, "cache", "128 MiB");
+	}
+	assert_print(columns, 4, TITLE "parity   a        b\n  cache  128 MiB  128 MiB\n");
+	parity_add(&columns[1].parity, "cache", "256 MiB");
+	parity_add(&columns[3].parity, "cache", "256 MiB");
+	assert_print(columns, 4,
+		     "what the configurations are granted for d1; rows with * are not the same everywhere\n"
+		     "parity   a        b\n  cache  128 MiB  128 MiB\n\n"
+		     "what the configurations are granted for d2; rows with * are not the same everywhere\n"
+		     "parity   a        b\n  cache  256 MiB  256 MiB\n");
+}
+
 static void an_experiment_has_a_column_for_each_configuration(void **state)
 {
 	(void)state;
@@ -299,6 +322,7 @@ int main(void)
 		cmocka_unit_test(markdown_is_a_table),
 		cmocka_unit_test(nothing_to_compare_prints_nothing),
 		cmocka_unit_test(many_columns_are_several_tables),
+		cmocka_unit_test(workloads_have_tables_of_their_own),
 		cmocka_unit_test(an_experiment_has_a_column_for_each_configuration),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

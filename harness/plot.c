@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "harness/allocate.h"
 #include "harness/commands.h"
+#include "harness/compare.h"
 #include "harness/folder.h"
 #include "harness/plot_pictures.h"
 
@@ -147,12 +148,26 @@ struct status plot_run(const char *run_directory, unsigned formats, size_t *pict
 	return plot_runs(&source, 1, folder, formats, pictures);
 }
 
+/*
+ * Where configurations did the same work they are drawn together, workload by workload. Else only workloads
+ * vary, and phases of the same name are drawn together, each workload in a colour of its own.
+ */
+static struct status read_runs(struct run_data *data, const struct run_source *sources, size_t count)
+{
+	struct problem problem;
+	TRY(run_data_read(data, sources, count, RUN_DATA_BY_WORKLOAD));
+	if (compare_is_possible(data, &problem))
+		return status_ok();
+	run_data_free(data);
+	return run_data_read(data, sources, count, RUN_DATA_BY_LABEL);
+}
+
 struct status plot_runs(const struct run_source *sources, size_t count, const char *folder, unsigned formats,
 			size_t *pictures)
 {
 	struct run_data data;
 	struct drawing drawing = { .folder = folder, .formats = formats };
-	struct status status = run_data_read(&data, sources, count, RUN_DATA_BY_LABEL);
+	struct status status = read_runs(&data, sources, count);
 	int error = status_is_ok(status) ? folder_make(folder) : 0;
 	if (error != 0)
 		status = status_from_errno(error, "cannot create", folder);

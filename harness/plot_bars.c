@@ -55,6 +55,12 @@ static bool is_shown(const struct compare *compare, size_t phase, size_t metric)
 
 /* --- panels --- */
 
+/* The bars of one metric in one phase, and what is said of them. */
+struct panel {
+	size_t phase, metric;
+	const char *name;
+};
+
 struct grid {
 	size_t columns, rows;
 	double label_share; /* of the width, for the configurations' names */
@@ -114,12 +120,12 @@ static double highest_of(const struct compare *compare, size_t phase, size_t met
 
 /* Three blocks: row, median, text's place, text; row, median, low, high; row and number of each repetition.
  */
-static size_t write_panel(struct picture *picture, const struct compare *compare, size_t phase, size_t metric,
+static size_t write_panel(struct picture *picture, const struct compare *compare, const struct panel *panel,
 			  double divisor, double highest)
 {
 	FILE *dat = picture->dat;
-	size_t count = compare->data->configuration_count;
-	size_t block = picture_begin_block(picture, compare->metrics[metric].name);
+	size_t count = compare->data->configuration_count, phase = panel->phase, metric = panel->metric;
+	size_t block = picture_begin_block(picture, panel->name);
 	fprintf(dat, "# row median place_of_text text\n");
 	for (size_t row = 0; row < count; row++) {
 		const struct compare_cell *cell = compare_at(compare, phase, metric, row);
@@ -183,8 +189,9 @@ static void put_row_names(const struct picture *picture, bool shown)
 	}
 }
 
+/* The heading is the experiment's name and `what`; `phase` SIZE_MAX: it speaks of all. */
 static void write_panels(struct picture *picture, const struct compare *compare, size_t phase,
-			 const size_t *metrics, size_t count)
+			 const char *what, const struct panel *panels, size_t count)
 {
 	const struct run_data *data = picture->data;
 	FILE *file = picture->script;
@@ -194,24 +201,26 @@ static void write_panels(struct picture *picture, const struct compare *compare,
 			    data->repetitions >= INTERVAL_LEAST
 				    ? "bars: medians; whiskers: 95 % intervals; dots: each repetition"
 				    : "bars: medians; dots: each repetition (too few for intervals)",
-			    "%s, %s: configurations compared", data->experiment, data->phases[phase].name);
+			    "%s%s", data->experiment, what);
 	fprintf(file,
 		"set multiplot\nset border 1\nset grid xtics noytics nomxtics nomytics\nunset key\n"
 		"set yrange [%zu.5:-0.5]\nset title font \",12\" offset 0,-0.6\n",
 		data->configuration_count - 1);
 	for (size_t i = 0; i < count; i++) {
-		const struct metric *metric = &compare->metrics[metrics[i]];
-		double highest = highest_of(compare, phase, metrics[i]), divisor = metric->divisor, scale = 1;
+		const struct panel *panel = &panels[i];
+		const struct metric *metric = &compare->metrics[panel->metric];
+		double highest = highest_of(compare, panel->phase, panel->metric), divisor = metric->divisor,
+		       scale = 1;
 		char title[2 * METRIC_TEXT_BYTES];
 		const char *unit = strcmp(metric->unit, "us") == 0	? "µs"
 				   : strcmp(metric->unit, "us/op") == 0 ? "µs/op"
 									: metric->unit;
 		const char *thousand = metric->more_is_better ? picture_scale(highest / divisor, &scale) : "";
-		snprintf(title, sizeof(title), unit[0] != '\0' ? "%s (%s%s)" : "%s", metric->name, thousand,
+		snprintf(title, sizeof(title), unit[0] != '\0' ? "%s (%s%s)" : "%s", panel->name, thousand,
 			 unit);
 		put_row_names(picture, i % grid.columns == 0);
 		put_panel_place(file, &grid, i);
-		size_t block = write_panel(picture, compare, phase, metrics[i], divisor * scale, highest);
+		size_t block = write_panel(picture, compare, panel, divisor * scale, highest);
 		put_panel(picture, title, block, highest / divisor / scale);
 		if (i == 0)
 			fputs("unset label\n", file);
@@ -223,26 +232,88 @@ struct status plot_bars(const struct run_data *data, const char *folder, size_t 
 			struct picture *picture, bool *written)
 {
 	struct compare compare;
-	size_t metrics[PANELS_MAX], count = 0;
+	struct panel panels[PANELS_MAX];
+	size_t count = 0;
 	*written = false;
 	if (data->configuration_count < 2)
 		return status_ok();
 	struct status status = make_compare(data, PANEL_METRICS, &compare);
 	for (size_t i = 0; status_is_ok(status) && i < compare.metric_count && count < PANELS_MAX; i++) {
 		if (is_shown(&compare, phase, i))
-			metrics[count++] = i;
+			panels[count++] = (struct panel) { phase, i, compare.metrics[i].name };
 	}
 	if (status_is_ok(status) && count > 0) {
 		snprintf(picture->name, sizeof(picture->name), "compare-");
-		picture_append_name(picture, data->phases[phase].name);
+		picture_append_name(picture, data->phases[phase].title);
 		status = picture_open(picture, data, folder);
 		*written = status_is_ok(status);
 		if (*written) {
-			write_panels(picture, &compare, phase, metrics, count);
+			char what[PICTURE_NAME_BYTES];
+			snprintf(what, sizeof(what), ", %s: configurations compared",
+				 data->phases[phase].title);
+			write_panels(picture, &compare, phase, what, panels, count);
 			status = picture_close(picture, folder);
 		}
 	}
 	compare_free(&compare);
+	return status;
+}
+
+/* --- throughput of all phases of a workload --- */
+
+static bool same_workload(const struct run_data *data, size_t phase, size_t other)
+{
+	return strcmp(data->phases[phase].workload, data->phases[other].workload) == 0;
+}
+
+/* Panels for the phases of the workload that `phase` begins; 0 for one, which has a picture of its own. */
+static size_t plan_throughput(const struct compare *compare, size_t phase, struct panel *panels)
+{
+	const struct run_data *data = compare->data;
+	size_t count = 0;
+	for (size_t i = 0; i < data->phase_count; i++) {
+		if (!same_workload(data, phase, i))
+			continue;
+		if (i < phase)
+			return 0;
+		if (is_shown(compare, i, 0))
+			panels[count++] = (struct panel) { i, 0, data->phases[i].name };
+	}
+	return count > 1 ? count : 0;
+}
+
+struct status plot_throughput(const struct run_data *data, const char *folder, size_t phase,
+			      struct picture *picture, bool *written)
+{
+	struct compare compare;
+	*written = false;
+	if (data->configuration_count < 2 || data->mode != RUN_DATA_BY_WORKLOAD)
+		return status_ok();
+	struct panel *panels = memory_allocate_zeroed(data->phase_count, sizeof(*panels));
+	if (panels == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	struct status status = make_compare(data, 1, &compare);
+	size_t count = 0;
+	if (status_is_ok(status) && compare.metric_count > 0)
+		count = plan_throughput(&compare, phase, panels);
+	if (count > 0) {
+		const char *label = data->phases[phase].workload_label;
+		snprintf(picture->name, sizeof(picture->name),
+			 label[0] != '\0' ? "throughput-" : "throughput");
+		picture_append_name(picture, label);
+		status = picture_open(picture, data, folder);
+		*written = status_is_ok(status);
+	}
+	if (*written) {
+		char what[PICTURE_NAME_BYTES];
+		const char *label = data->phases[phase].workload_label;
+		snprintf(what, sizeof(what), "%s%s: throughput", label[0] != '\0' ? ", " : "", label);
+		picture->workload = data->phases[phase].workload;
+		write_panels(picture, &compare, SIZE_MAX, what, panels, count);
+		status = picture_close(picture, folder);
+	}
+	compare_free(&compare);
+	memory_free(panels);
 	return status;
 }
 
@@ -281,13 +352,24 @@ static size_t write_ratios(struct picture *picture, const struct compare *compar
 	return rows;
 }
 
+/* Rows are drawn from the top; a phase's name stands beside the middle of its rows. */
+static double middle_of(const struct run_data *data, size_t phase)
+{
+	return (double)(phase * data->configuration_count) + (double)(data->configuration_count - 2) / 2;
+}
+
+/* Twice as fast and half as fast are as far from 1: a logarithmic axis, unless it would have no tics. */
 static void put_ratio_axis(const struct picture *picture, const struct range *range)
 {
 	FILE *file = picture->script;
 	const struct run_data *data = picture->data;
 	double low = range->least * 0.9, high = range->most * 1.1;
-	if (high / low > 20) {
-		fputs("set logscale x 10\n", file);
+	if (high / low > 4) {
+		fputs("set logscale x 10\nset mxtics 1\nset xtics (", file);
+		for (int power = -3; power <= 3; power++)
+			fprintf(file, "\"%g\" %g, \"%g\" %g, \"%g\" %g%s", pow(10, power), pow(10, power),
+				2 * pow(10, power), 2 * pow(10, power), 5 * pow(10, power),
+				5 * pow(10, power), power < 3 ? ", " : ")\n");
 	} else {
 		double step = tic_step(high - low);
 		low = floor(low / step) * step;
@@ -298,11 +380,34 @@ static void put_ratio_axis(const struct picture *picture, const struct range *ra
 		data->phase_count * data->configuration_count);
 	fputs("set ytics scale 0 (", file);
 	for (size_t phase = 0; phase < data->phase_count; phase++) {
-		picture_put_text(file, data->phases[phase].name, true);
-		fprintf(file, " %.2f%s",
-			(double)(phase * data->configuration_count) +
-				(double)(data->configuration_count - 2) / 2,
+		picture_put_text(file, data->phases[phase].title, true);
+		fprintf(file, " %.2f%s", middle_of(data, phase),
 			phase + 1 < data->phase_count ? ", " : ")\n");
+	}
+}
+
+/* The numbers themselves, at the right, and a line where another workload begins. */
+static void put_ratio_labels(const struct picture *picture, const struct compare *compare)
+{
+	const struct run_data *data = picture->data;
+	FILE *file = picture->script;
+	for (size_t phase = 0; phase < data->phase_count; phase++) {
+		double first = (double)(phase * data->configuration_count);
+		if (phase > 0 && strcmp(data->phases[phase].workload, data->phases[phase - 1].workload) != 0)
+			fprintf(file,
+				"set arrow from graph 0, first %.2f to graph 1, first %.2f nohead linecolor "
+				"rgb \"#bbbbbb\" linewidth 0.8\n",
+				first - 1, first - 1);
+		for (size_t i = 0; i < data->configuration_count; i++) {
+			double ratio = compare_at(compare, phase, 0, i)->comparison.ratio;
+			if (i == compare->baseline || isnan(ratio))
+				continue;
+			fprintf(file,
+				"set label \"%.*f\" at graph 1.02, first %.0f left font \",10\" "
+				"textcolor rgb \"#%s\"\n",
+				ratio < 10 ? 2 : 1, ratio, first + (double)(i - (i > compare->baseline)),
+				picture_palette[i % PICTURE_COLOURS]);
+		}
 	}
 }
 
@@ -316,10 +421,11 @@ static void put_ratios(struct picture *picture, const struct compare *compare, c
 	int key = (int)lines * PICTURE_KEY_HEIGHT;
 	int height = PICTURE_HEAD_HEIGHT + key + 100 + (int)(data->phase_count * count * 18);
 	picture_put_style(picture, 800, height);
-	picture_put_heading(picture, SIZE_MAX, 800, "points: ratio; whiskers: 95 % interval; more is better",
+	picture_put_heading(picture, SIZE_MAX, 800,
+			    "points, numbers: ratio; whiskers: 95 % interval; more is better",
 			    "%s: throughput relative to %s", data->experiment, baseline);
 	fprintf(file,
-		"set tmargin at screen %.4f\nset bmargin at screen %.4f\nset rmargin 4\nset border 1\n"
+		"set tmargin at screen %.4f\nset bmargin at screen %.4f\nset rmargin 8\nset border 1\n"
 		"set grid xtics noytics nomxtics nomytics\nset xlabel \"times the throughput of \" . ",
 		1 - (double)PICTURE_HEAD_HEIGHT / height, (double)(key + 74) / height);
 	picture_put_text(file, baseline, false);
@@ -329,6 +435,7 @@ static void put_ratios(struct picture *picture, const struct compare *compare, c
 		"\"#555555\" linewidth 1.2\n",
 		(double)(key + 8) / height, columns);
 	put_ratio_axis(picture, range);
+	put_ratio_labels(picture, compare);
 	fputs("plot ", file);
 	static const int points[] = { 7, 5, 9, 11, 13, 6, 4, 8 };
 	for (size_t i = 0, block = 0; i < count; i++) {

@@ -233,7 +233,7 @@ static void put_script(struct picture *picture, size_t phase, int operation, con
 			    bands ? "lines: all repetitions merged; bands: range of repetitions; dotted: "
 				    "fewer than 100 samples above"
 				  : "all repetitions merged; dotted: fewer than 100 samples above",
-			    "%s, %s: latency of %s", data->experiment, data->phases[phase].name,
+			    "%s, %s: latency of %s", data->experiment, data->phases[phase].title,
 			    operation_names[operation]);
 	fprintf(file,
 		"set tmargin at screen %.4f\nset bmargin at screen %.4f\nset rmargin 6\n"
@@ -303,7 +303,7 @@ struct status plot_latency(const struct run_data *data, const char *folder, size
 	if (!*written)
 		return status_ok();
 	snprintf(picture->name, sizeof(picture->name), "latency-");
-	picture_append_name(picture, data->phases[phase].name);
+	picture_append_name(picture, data->phases[phase].title);
 	picture_append_name(picture, "-");
 	picture_append_name(picture, operation_names[operation]);
 	struct drawn *drawn = memory_allocate_zeroed(data->configuration_count, sizeof(*drawn));

@@ -31,7 +31,9 @@ void picture_append_name(struct picture *picture, const char *part)
 {
 	size_t used = strlen(picture->name);
 	for (; *part != '\0' && used + 1 < PICTURE_NAME_BYTES; part++)
-		picture->name[used++] = isalnum((unsigned char)*part) || *part == '-' ? *part : '_';
+		picture->name[used++] = isalnum((unsigned char)*part)  ? *part
+					: *part == '-' || *part == ' ' ? '-'
+								       : '_';
 	picture->name[used] = '\0';
 }
 
@@ -41,6 +43,7 @@ struct status picture_open(struct picture *picture, const struct run_data *data,
 {
 	char path[PATH_BYTES];
 	picture->data = data;
+	picture->workload = NULL;
 	picture->blocks = 0;
 	picture->dat = NULL;
 	snprintf(path, sizeof(path), "%s/%s.gp", folder, picture->name);
@@ -169,33 +172,148 @@ static void describe_phase(const struct json *record, char *text, size_t size)
 		append(text, size, "%.0f client%s; ", clients, clients == 1 ? "" : "s");
 }
 
-/* "1,000,000 records of 1000 B; zipfian; read 50 %, update 50 %; 32 clients; n = 5" */
-static void describe_work(const struct run_data *data, size_t phase, char *text, size_t size)
+/* What a heading speaks of. */
+static bool is_meant(const struct picture *picture, size_t phase, const struct run_record *record)
 {
-	const struct json *first = NULL;
+	const struct run_phase *own = &picture->data->phases[record->phase];
+	if (phase != SIZE_MAX)
+		return record->phase == phase;
+	return picture->workload == NULL || strcmp(own->workload, picture->workload) == 0;
+}
+
+static void describe_records(const struct json *record, char *text, size_t size)
+{
 	char count[UNITS_TEXT_BYTES];
-	bool same = true;
+	double records = json_number_at(record, "workload.records", NAN);
+	if (!isnan(records))
+		append(text, size, "%s records of %.0f B; ", units_print_count((uint64_t)records, count),
+		       json_number_at(record, "workload.value_size", 0));
+}
+
+/* "d1: 10,000,000 records of 100 B; d2: ...", each workload once. */
+static void describe_workloads(const struct run_data *data, char *text, size_t size)
+{
+	for (size_t i = 0; i < data->phase_count; i++) {
+		const char *workload = data->phases[i].workload;
+		bool again = false;
+		for (size_t k = 0; k < i; k++)
+			again = again || strcmp(data->phases[k].workload, workload) == 0;
+		for (size_t k = 0; k < data->record_count && !again; k++) {
+			if (data->records[k].phase != i)
+				continue;
+			append(text, size, "%s%s", data->phases[i].workload_label,
+			       data->phases[i].workload_label[0] != '\0' ? ": " : "");
+			describe_records(data->records[k].json, text, size);
+			again = true;
+		}
+	}
+}
+
+/* "1,000,000 records of 1000 B; zipfian; read 50 %, update 50 %; 32 clients; n = 5" */
+static void describe_work(const struct picture *picture, size_t phase, char *text, size_t size)
+{
+	const struct run_data *data = picture->data;
+	const struct json *first = NULL;
+	bool same = true, same_clients = true;
 	text[0] = '\0';
 	for (size_t i = 0; i < data->record_count; i++) {
 		const struct json *record = data->records[i].json;
-		if (phase != SIZE_MAX && data->records[i].phase != phase)
+		if (!is_meant(picture, phase, &data->records[i]))
 			continue;
 		first = first != NULL ? first : record;
 		same = same && strcmp(json_text_at(record, "workload.hash", ""),
 				      json_text_at(first, "workload.hash", "")) == 0;
+		same_clients = same_clients && json_number_at(record, "phase.clients", 0) ==
+						       json_number_at(first, "phase.clients", 0);
 	}
-	double records = json_number_at(first, "workload.records", NAN);
-	if (!same)
+	if (same)
+		describe_records(first, text, size);
+	else if (data->mode == RUN_DATA_BY_WORKLOAD)
+		describe_workloads(data, text, size);
+	else
 		append(text, size, "workloads vary; ");
-	else if (!isnan(records))
-		append(text, size, "%s records of %.0f B; ", units_print_count((uint64_t)records, count),
-		       json_number_at(first, "workload.value_size", 0));
 	if (same && phase != SIZE_MAX)
 		describe_phase(first, text, size);
+	else if (same_clients && json_number_at(first, "phase.clients", 0) > 0)
+		append(text, size, "%.0f clients; ", json_number_at(first, "phase.clients", 0));
 	append(text, size, "n = %u", data->repetitions);
 }
 
-/* "Intel(R) Xeon(R) Processor, 2 cores; cascade 0.1.0 (708144b), rocksdb 7.8.3" */
+enum { CONDITION_TEXTS_MAX = 4 };
+
+/* A row of the parity, what stands before its text, and what is said if the text is that. */
+struct condition {
+	const char *name, *before;
+	const char *word, *instead;
+};
+
+/* The different texts that a row of the parity has: "128 MiB | 256 MiB". */
+static void describe_condition(const struct picture *picture, size_t phase, const struct condition *condition,
+			       char *text, size_t size)
+{
+	const struct run_data *data = picture->data;
+	const char *texts[CONDITION_TEXTS_MAX];
+	size_t count = 0;
+	char path[64];
+	snprintf(path, sizeof(path), "parity.%s", condition->name);
+	for (size_t i = 0; i < data->record_count; i++) {
+		const char *one = json_text_at(data->records[i].json, path, NULL);
+		bool again = one == NULL || !is_meant(picture, phase, &data->records[i]);
+		for (size_t k = 0; k < count; k++)
+			again = again || strcmp(texts[k], one) == 0;
+		if (!again && count < CONDITION_TEXTS_MAX)
+			texts[count++] = one;
+	}
+	for (size_t i = 0; i < count; i++) {
+		bool instead = condition->word != NULL && strcmp(texts[i], condition->word) == 0;
+		append(text, size, "%s%s%s",
+		       i > 0		 ? " | "
+		       : text[0] != '\0' ? "; "
+					 : "",
+		       i == 0 && !instead ? condition->before : "", instead ? condition->instead : texts[i]);
+	}
+}
+
+/* "cache 128 MiB; memtables 256 MiB; durability process; direct I/O; lz4; filter 10 bits a key" */
+static void describe_conditions(const struct picture *picture, size_t phase, char *text, size_t size)
+{
+	static const struct condition conditions[] = {
+		{ .name = "cache", .before = "cache " },
+		{ .name = "memtables", .before = "memtables " },
+		{ .name = "durability", .before = "durability " },
+		{ .name = "direct_io", .before = "direct I/O: ", .word = "yes", .instead = "direct I/O" },
+		{ .name = "compression", .before = "", .word = "none", .instead = "no compression" },
+		{ .name = "filter", .before = "filter ", .word = "none", .instead = "no filter" },
+	};
+	text[0] = '\0';
+	for (size_t i = 0; i < sizeof(conditions) / sizeof(conditions[0]); i++)
+		describe_condition(picture, phase, &conditions[i], text, size);
+}
+
+/* ", rocksdb 7.8.3 (tuned)" for each library that is an engine here. */
+static void describe_engines(const struct run_data *data, char *text, size_t size)
+{
+	for (size_t i = 0; i < data->configuration_count; i++) {
+		const char *engine = data->configurations[i].engine, *profile = NULL;
+		char path[64];
+		bool again = false;
+		for (size_t k = 0; k < i; k++)
+			again = again || strcmp(data->configurations[k].engine, engine) == 0;
+		snprintf(path, sizeof(path), "build.libraries.%s", engine);
+		const char *version = json_text_at(data->runs[0].provenance, path, NULL);
+		if (again || version == NULL)
+			continue;
+		append(text, size, ", %s %s", engine, version);
+		for (size_t k = 0; k < data->record_count && profile == NULL; k++) {
+			if (data->records[k].configuration == i)
+				profile = json_text_at(data->records[k].json, "engine.profile", NULL);
+		}
+		if (profile != NULL)
+			append(text, size, " (%s)", profile);
+	}
+}
+
+/* "Intel(R) Xeon(R) Processor, 2 cores; cascade 0.1.0 (708144b), rocksdb 7.8.3 (tuned)" */
 static void describe_machine(const struct run_data *data, char *text, size_t size)
 {
 	const struct json *provenance = data->runs[0].provenance;
@@ -212,16 +330,7 @@ static void describe_machine(const struct run_data *data, char *text, size_t siz
 		append(text, size, "cascade %s", json_text_at(provenance, "build.version", ""));
 	if (same && json_text_at(provenance, "build.commit", NULL) != NULL)
 		append(text, size, " (%.7s)", json_text_at(provenance, "build.commit", ""));
-	for (size_t i = 0; i < data->configuration_count; i++) {
-		const char *engine = data->configurations[i].engine;
-		char path[64];
-		bool again = false;
-		for (size_t k = 0; k < i; k++)
-			again = again || strcmp(data->configurations[k].engine, engine) == 0;
-		snprintf(path, sizeof(path), "build.libraries.%s", engine);
-		if (!again && json_text_at(provenance, path, NULL) != NULL)
-			append(text, size, ", %s %s", engine, json_text_at(provenance, path, ""));
-	}
+	describe_engines(data, text, size);
 }
 
 void picture_put_heading(const struct picture *picture, size_t phase, int width, const char *legend,
@@ -232,12 +341,13 @@ void picture_put_heading(const struct picture *picture, size_t phase, int width,
 	va_start(arguments, format);
 	vsnprintf(texts[0], sizeof(texts[0]), format, arguments);
 	va_end(arguments);
-	describe_work(picture->data, phase, texts[1], sizeof(texts[1]));
-	describe_machine(picture->data, texts[2], sizeof(texts[2]));
-	snprintf(texts[3], sizeof(texts[3]), "%s", legend);
+	describe_work(picture, phase, texts[1], sizeof(texts[1]));
+	describe_conditions(picture, phase, texts[2], sizeof(texts[2]));
+	describe_machine(picture->data, texts[3], sizeof(texts[3]));
+	snprintf(texts[4], sizeof(texts[4]), "%s", legend);
 	for (int i = 0; i <= PICTURE_LINES; i++) {
 		fprintf(picture->script, "set label %d ", i + 1);
-		put_line(picture->script, texts[i], (size_t)(width / (i == 0 ? 8.6 : 6.6)));
+		put_line(picture->script, texts[i], (size_t)(width / (i == 0 ? 10.8 : 8.1)));
 		fprintf(picture->script, " at character 2, screen 1 offset 0, character %.2f left %s\n",
 			-1.1 - (i == 0 ? 0 : 0.25 + 1.12 * i),
 			i == 0 ? "font \",15\"" : "font \",11\" textcolor rgb \"#555555\"");

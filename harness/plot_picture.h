@@ -12,9 +12,9 @@
 enum {
 	PICTURE_COLOURS = 8,
 	PICTURE_BANDS_MAX = 4, /* configurations up to which ranges stay legible */
-	PICTURE_LINES = 3,     /* of small print below the heading */
+	PICTURE_LINES = 4,     /* of small print below the heading */
 	PICTURE_LINE_BYTES = 512,
-	PICTURE_HEAD_HEIGHT = 110, /* of the heading and its small print */
+	PICTURE_HEAD_HEIGHT = 127, /* of the heading and its small print */
 	PICTURE_KEY_HEIGHT = 20,   /* of a line of the key */
 };
 
@@ -23,6 +23,7 @@ extern const char *const picture_palette[PICTURE_COLOURS];
 
 struct picture {
 	const struct run_data *data;
+	const char *workload; /* hash: the heading of all phases is of those of that one; NULL: of all */
 	char name[PICTURE_NAME_BYTES];
 	FILE *script;
 	FILE *dat;
@@ -41,8 +42,9 @@ MUST_CHECK struct status picture_close(struct picture *picture, const char *fold
 void picture_put_style(const struct picture *picture, int width, int height);
 
 /*
- * The heading, and in small print: what was done in the phase, on what, and `legend`: what the marks mean.
- * What is too long for the picture's width is cut. `phase` SIZE_MAX: of all phases.
+ * The heading, and in small print: what was done in the phase, what the configurations were granted, on what
+ * machine with which libraries, and `legend`: what the marks mean. What is too long for the picture's width
+ * is cut. `phase` SIZE_MAX: of all phases.
  */
 void picture_put_heading(const struct picture *picture, size_t phase, int width, const char *legend,
 			 const char *format, ...) __attribute__((format(printf, 5, 6)));
@@ -81,6 +83,9 @@ MUST_CHECK struct status plot_timeline(const struct run_data *data, const char *
 				       struct picture *picture, bool *written);
 MUST_CHECK struct status plot_bars(const struct run_data *data, const char *folder, size_t phase,
 				   struct picture *picture, bool *written);
+/* Of all phases that did the same workload as `phase`; not written but for the first of them. */
+MUST_CHECK struct status plot_throughput(const struct run_data *data, const char *folder, size_t phase,
+					 struct picture *picture, bool *written);
 MUST_CHECK struct status plot_ratios(const struct run_data *data, const char *folder, struct picture *picture,
 				     bool *written);
 

@@ -26,6 +26,11 @@ struct status plot_pictures_write(const struct run_data *data, const char *folde
 	bool written;
 	for (size_t phase = 0; phase < data->phase_count; phase++)
 		TRY(write_phase(data, folder, phase, each, context));
+	for (size_t phase = 0; phase < data->phase_count; phase++) {
+		TRY(plot_throughput(data, folder, phase, &picture, &written));
+		if (written)
+			TRY(each(context, picture.name));
+	}
 	TRY(plot_ratios(data, folder, &picture, &written));
 	return written ? each(context, picture.name) : status_ok();
 }

@@ -165,6 +165,65 @@ static void pictures_are_drawn(void **state)
 	assert_int_equal(pictures, 4);
 }
 
+/* Two configurations with two workloads: a picture for each workload, and one of all their phases. */
+static void write_workloads(void)
+{
+	FILE *records = create("record.jsonl");
+	for (int i = 0; i < 16; i++) {
+		int cell = i / 2 % 4;
+		fprintf(records,
+			"{\"experiment\":\"test\",\"configuration\":{\"hash\":\"h%d\",\"label\":\"c%d d%d\","
+			"\"name\":\"c%d\",\"index\":%d,\"baseline\":%s},\"workload\":{\"hash\":\"w%d\","
+			"\"label\":\"d%d\",\"records\":%d,\"value_size\":100},\"engine\":{\"kind\":\"null\"},"
+			"\"parity\":{\"cache\":\"%d MiB\",\"direct_io\":\"yes\",\"filter\":\"none\"},"
+			"\"phase\":{\"name\":\"%s\",\"clients\":4},\"repetition\":%d,\"operations\":20000,"
+			"\"seconds\":3,\"throughput\":{\"ops_s\":%d}}\n",
+			cell, cell / 2, cell % 2 + 1, cell / 2, cell, cell / 2 == 0 ? "true" : "false",
+			cell % 2, cell % 2 + 1, 1000 * (cell % 2 + 1), 128 * (cell % 2 + 1),
+			i % 2 == 0 ? "load" : "run", i / 8 + 1, 5000 + 100 * i);
+	}
+	fclose(records);
+}
+
+/* A file of the plots' folder. */
+static void read_plot(const char *name, char *text, size_t size)
+{
+	char path[512];
+	snprintf(path, sizeof(path), "%s/plots/%s", folder, name);
+	FILE *file = fopen(path, "r");
+	assert_non_null(file);
+	text[fread(text, 1, size - 1, file)] = '\0';
+	fclose(file);
+}
+
+static void assert_has(const char *text, const char *part)
+{
+	if (strstr(text, part) == NULL)
+		fail_msg("'%s' is not in:\n%s", part, text);
+}
+
+static void workloads_have_pictures_of_their_own(void **state)
+{
+	(void)state;
+	char text[16384];
+	size_t pictures;
+	long size;
+	write_workloads();
+	struct status status = plot_run(folder, PLOT_SVG, &pictures);
+	assert_true(status_is_ok(status) || status_is(status, STATUS_UNSUPPORTED));
+	assert_true(exists("plots/compare-d1-run.gp", &size));
+	assert_true(exists("plots/compare-d2-load.gp", &size));
+	assert_true(exists("plots/throughput-d2.gp", &size));
+	read_plot("throughput-d1.gp", text, sizeof(text));
+	assert_has(text, "\"test, d1: throughput\"");
+	assert_has(text, "\"1,000 records of 100 B; 4 clients; n = 2\"");
+	assert_has(text, "\"cache 128 MiB; direct I/O; no filter\"");
+	read_plot("ratios.gp", text, sizeof(text));
+	assert_has(text, "\"d1: 1,000 records of 100 B; d2: 2,000 records of 100 B; 4 clients; n = 2\"");
+	assert_has(text, "\"cache 128 MiB | 256 MiB; direct I/O; no filter\"");
+	assert_has(text, "\"d2 run\"");
+}
+
 static void without_gnuplot_the_scripts_are_left(void **state)
 {
 	(void)state;
@@ -219,6 +278,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_run_is_read_back, open_folder, close_folder),
 		cmocka_unit_test_setup_teardown(pictures_are_drawn, open_folder, close_folder),
+		cmocka_unit_test_setup_teardown(workloads_have_pictures_of_their_own, open_folder,
+						close_folder),
 		cmocka_unit_test_setup_teardown(without_gnuplot_the_scripts_are_left, open_folder,
 						close_folder),
 		cmocka_unit_test_setup_teardown(bad_input_is_named, open_folder, close_folder),

@@ -190,7 +190,7 @@ static void put_script(const struct timeline *timeline)
 	picture_put_style(picture, WIDTH, height);
 	picture_put_heading(picture, timeline->phase, WIDTH,
 			    data->repetitions > 1 ? "bold: median over repetitions; thin: each of them" : "",
-			    "%s, %s: each second", data->experiment, data->phases[timeline->phase].name);
+			    "%s, %s: each second", data->experiment, data->phases[timeline->phase].title);
 	fprintf(file,
 		"set datafile missing \"?\"\nset multiplot\nset lmargin 12\nset rmargin 3\n"
 		"set xrange [0:*]\nset yrange [0:*]\nset format x \"\"\nunset key\n"
@@ -238,21 +238,20 @@ struct status plot_timeline(const struct run_data *data, const char *folder, siz
 				     .phase = phase,
 				     .us = { NAN, NAN },
 				     .alone = data->configuration_count == 1 };
-	size_t seconds = 0;
-	for (size_t i = 0; i < data->second_count; i++)
-		seconds += data->seconds[i].phase == phase;
-	*written = seconds >= 2; /* a line needs two points */
-	if (!*written)
-		return status_ok();
+	struct status status = status_ok();
+	*written = false;
 	snprintf(picture->name, sizeof(picture->name), "timeline-");
-	picture_append_name(picture, data->phases[phase].name);
+	picture_append_name(picture, data->phases[phase].title);
 	picture->data = data;
-	timeline.series = memory_allocate_zeroed(2 * data->second_count, sizeof(*timeline.series));
+	timeline.series = memory_allocate_zeroed(2 * data->second_count + 1, sizeof(*timeline.series));
 	if (timeline.series == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	find_series(&timeline);
-	struct status status = picture_open(picture, data, folder);
-	if (status_is_ok(status)) {
+	for (size_t i = 0; i < timeline.count; i++)
+		*written = *written || timeline.series[i].count >= 2; /* a line needs two points */
+	if (*written)
+		status = picture_open(picture, data, folder);
+	if (*written && status_is_ok(status)) {
 		status = write_series(&timeline);
 		if (status_is_ok(status))
 			put_script(&timeline);

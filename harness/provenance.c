@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "cascade.h"
 #include "harness/build_info.h"
+#include "harness/experiment.h"
 #include "harness/json_writer.h"
 #include "harness/system_file.h"
 
@@ -133,8 +134,31 @@ static void write_build(struct json_writer *json)
 	json_text(json, "xxhash", xxhash);
 	json_text(json, "libyaml", yaml_get_version_string());
 	json_text(json, "libcyaml", cyaml_version_str);
+	for (size_t i = 0; drivers[i] != NULL; i++) {
+		if (drivers[i]->library_version != NULL)
+			json_text(json, drivers[i]->name, drivers[i]->library_version);
+	}
 	json_object_end(json);
 	json_object_end(json);
+}
+
+/* --- what is run --- */
+
+/* Each configuration as its workload has it, with all options in effect. */
+static void write_configurations(struct json_writer *json, const struct experiment *experiment)
+{
+	json_array_begin(json, "configurations");
+	for (size_t i = 0; i < experiment->cell_count; i++) {
+		const struct cell *cell = &experiment->cells[i];
+		json_object_begin(json, NULL);
+		json_text(json, "name", cell->name);
+		json_text(json, "workload", cell->workload_label);
+		json_text(json, "hash", cell->configuration_hash);
+		json_text(json, "clients_as", cell->workload.clients_as_tasks ? "tasks" : "threads");
+		json_yaml(json, "engine", cell->engine);
+		json_object_end(json);
+	}
+	json_array_end(json);
 }
 
 /* --- machine --- */
@@ -293,7 +317,7 @@ static void write_command_line(struct json_writer *json)
 		(void)fclose(file);
 }
 
-void provenance_write(FILE *file, const char *path)
+void provenance_write(FILE *file, const struct experiment *experiment, const char *path)
 {
 	struct json_writer json = { .file = file, .pretty = true };
 	char stamp[32];
@@ -309,6 +333,7 @@ void provenance_write(FILE *file, const char *path)
 	write_machine(&json);
 	write_system(&json);
 	write_storage(&json, path);
+	write_configurations(&json, experiment);
 	json_object_end(&json);
 	(void)fputc('\n', file);
 }

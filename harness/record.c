@@ -115,8 +115,8 @@ static void write_configuration(struct json_writer *json, const struct cell *cel
 	json_count(json, "index", cell->index);
 	json_boolean(json, "baseline", cell->is_baseline);
 	json_object_begin(json, "variation");
-	for (size_t i = 0; i < cell->variation_count; i++)
-		json_text(json, cell->variations[i].path, cell->variations[i].value);
+	for (size_t i = 0; i < cell->combination.variation_count; i++)
+		json_text(json, cell->combination.variations[i].path, cell->combination.variations[i].value);
 	json_object_end(json);
 	json_object_end(json);
 }

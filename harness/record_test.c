@@ -189,7 +189,7 @@ static void make_result(struct phase_result *result)
 static int set_up(void **state)
 {
 	(void)state;
-	static const struct variation variations[] = { { "engine.memtable.kind", "b\"tree", NULL } };
+	static const struct variation variations[] = { { "engine.memtable.kind", "b\"tree" } };
 	struct problem problem;
 	struct yaml_node *engine = NULL;
 	static const char text[] =
@@ -204,8 +204,7 @@ static int set_up(void **state)
 			      .compressibility = 0.5,
 			      .seed = UINT64_MAX,
 			      .clients_as_tasks = true },
-		.variations = variations,
-		.variation_count = 1,
+		.combination = { .variations = variations, .variation_count = 1 },
 		.index = 4,
 		.label = "memtable.kind=b\"tree, with a comma",
 		.name = "b\"tree",

@@ -148,7 +148,7 @@ static struct status write_provenance(struct results *results, const struct expe
 	if (file == NULL)
 		return problem_set(problem, STATUS_NO_MEMORY, "out of memory");
 	const char *path = experiment->cells[0].workload.engine_path;
-	provenance_write(file, strcmp(path, "auto") == 0 ? results->path : path);
+	provenance_write(file, experiment, strcmp(path, "auto") == 0 ? results->path : path);
 	struct status status = status_ok();
 	if (fclose(file) != 0)
 		status = problem_set(problem, STATUS_NO_MEMORY, "out of memory");

@@ -17,6 +17,7 @@ static const char help_text[] =
 	"(medians, 95 % intervals, ratios), plots/.\n\n"
 	"With `vary` every combination of its values is a configuration, with --repeats each is run as\n"
 	"often, interleaved: vary: [{set: engine, as: [a, b], to: [{kind: cascade}, {kind: rocksdb}]}].\n"
+	"Where `set` is a list of paths they are set together, to the lists that are the items of `to`.\n"
 	"Ratios are to the first configuration, or to the one that `baseline` names\n"
 	"('cascade compare --help', docs/statistics.md).\n\n"
 	"options:\n"

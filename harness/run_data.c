@@ -272,7 +272,7 @@ static struct status read_provenance(struct run_data *data, size_t run)
 	return status_ok();
 }
 
-/* --- order and names of configurations --- */
+/* --- order of configurations --- */
 
 static int by_place(const void *left, const void *right)
 {
@@ -299,6 +299,146 @@ static struct status sort_configurations(struct run_data *data)
 			find_configuration(data, &before[data->records[i].configuration]);
 	return status_ok();
 }
+
+/* --- columns of several workloads --- */
+
+/* Whether some record of the one column and some record of the other did the same work. */
+static bool share_workload(const struct run_data *data, size_t left, size_t right)
+{
+	for (size_t i = 0; i < data->record_count; i++) {
+		const struct run_record *a = &data->records[i];
+		for (size_t k = 0; k < data->record_count && a->configuration == left; k++) {
+			const struct run_record *b = &data->records[k];
+			if (b->configuration == right &&
+			    same_text(data->phases[a->phase].workload, data->phases[b->phase].workload))
+				return true;
+		}
+	}
+	return false;
+}
+
+static bool same_column(const struct run_configuration *a, const struct run_configuration *b)
+{
+	return a->run == b->run && same_text(a->name, b->name) && same_text(a->clients_as, b->clients_as);
+}
+
+/* Older runs give the same name to what they compare: such columns stay as they are, all of that name. */
+static bool is_ambiguous(const struct run_data *data, size_t index)
+{
+	const struct run_configuration *list = data->configurations;
+	for (size_t i = 0; i < data->configuration_count; i++) {
+		for (size_t k = 0; k < i && same_column(&list[i], &list[index]); k++) {
+			if (same_column(&list[k], &list[index]) && share_workload(data, i, k))
+				return true;
+		}
+	}
+	return false;
+}
+
+static void join_columns(struct run_data *data, size_t into, size_t from)
+{
+	struct run_configuration *one = &data->configurations[into];
+	const struct run_configuration *other = &data->configurations[from];
+	one->baseline = one->baseline || other->baseline;
+	if (other->index < one->index) {
+		one->index = other->index;
+		one->hash = other->hash;
+		one->label = other->label;
+		one->workload = other->workload;
+	}
+	for (size_t i = 0; i < data->record_count; i++) {
+		size_t *column = &data->records[i].configuration;
+		if (*column == from)
+			*column = into;
+		else if (*column > from)
+			(*column)--;
+	}
+	data->configuration_count--;
+	memmove(&data->configurations[from], &data->configurations[from + 1],
+		(data->configuration_count - from) * sizeof(*data->configurations));
+}
+
+static void join_configurations(struct run_data *data)
+{
+	for (size_t i = 0; i < data->configuration_count && data->mode == RUN_DATA_BY_WORKLOAD; i++) {
+		bool joins = !is_ambiguous(data, i);
+		for (size_t k = data->configuration_count - 1; k > i && joins; k--) {
+			if (same_column(&data->configurations[i], &data->configurations[k]))
+				join_columns(data, i, k);
+		}
+	}
+}
+
+/* --- order and names of phases --- */
+
+struct ranked_phase {
+	struct run_phase phase;
+	size_t run; /* the first that has its workload */
+	double index;
+	size_t place;
+};
+
+static int by_workload(const void *left, const void *right)
+{
+	const struct ranked_phase *a = left, *b = right;
+	if (a->run != b->run)
+		return a->run < b->run ? -1 : 1;
+	if (a->index != b->index && !isnan(a->index) && !isnan(b->index))
+		return a->index < b->index ? -1 : 1;
+	return a->place < b->place ? -1 : a->place > b->place;
+}
+
+/* The first configuration of the first run that did a phase's workload. */
+static void rank_phase(const struct run_data *data, size_t phase, struct ranked_phase *ranked)
+{
+	*ranked = (struct ranked_phase) { data->phases[phase], SIZE_MAX, NAN, phase };
+	for (size_t i = 0; i < data->record_count && data->mode == RUN_DATA_BY_WORKLOAD; i++) {
+		const struct run_record *record = &data->records[i];
+		double index = json_number_at(record->json, "configuration.index", NAN);
+		if (!same_text(data->phases[record->phase].workload, ranked->phase.workload) ||
+		    record->run > ranked->run)
+			continue;
+		if (record->run < ranked->run || !(index >= ranked->index))
+			ranked->index = index;
+		ranked->run = record->run;
+	}
+}
+
+static void title_phases(struct run_data *data)
+{
+	for (size_t i = 0; i < data->phase_count; i++) {
+		struct run_phase *phase = &data->phases[i];
+		phase->title =
+			phase->workload_label[0] == '\0'
+				? phase->name
+				: arena_format(&data->arena, "%s %s", phase->workload_label, phase->name);
+		bool again = false;
+		for (size_t k = 0; k < i; k++)
+			again = again || same_text(data->phases[k].title, phase->title);
+		if (again)
+			phase->title = arena_format(&data->arena, "%s (%.8s)", phase->title, phase->workload);
+	}
+}
+
+/* Which workload the shuffled order began with does not matter to tables and pictures either. */
+static void sort_phases(struct run_data *data)
+{
+	struct arena *arena = &data->arena;
+	struct ranked_phase *ranked = arena_zeroed(arena, (data->phase_count + 1) * sizeof(*ranked));
+	size_t *places = arena_zeroed(arena, (data->phase_count + 1) * sizeof(*places));
+	for (size_t i = 0; i < data->phase_count; i++)
+		rank_phase(data, i, &ranked[i]);
+	qsort(ranked, data->phase_count, sizeof(*ranked), by_workload);
+	for (size_t i = 0; i < data->phase_count; i++) {
+		data->phases[i] = ranked[i].phase;
+		places[ranked[i].place] = i;
+	}
+	for (size_t i = 0; i < data->record_count; i++)
+		data->records[i].phase = places[data->records[i].phase];
+	title_phases(data);
+}
+
+/* --- names of configurations --- */
 
 /* How many other columns have this one's name, and whether its clients or its run tell it from all of them.
  */
@@ -531,8 +671,10 @@ struct status run_data_read(struct run_data *data, const struct run_source *sour
 		TRY(read_records(data, i));
 		TRY(read_provenance(data, i));
 	}
+	join_configurations(data);
 	TRY(sort_configurations(data));
 	name_configurations(data);
+	sort_phases(data);
 	for (size_t i = 0; i < count; i++)
 		TRY(read_timeline(data, i));
 	return status_ok();

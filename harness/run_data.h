@@ -16,7 +16,11 @@
 #include "harness/workload.h"
 
 enum run_data_mode {
-	/* A phase of another workload is another row: what lies in a row did the same work. */
+	/*
+	 * A phase of another workload is another row: what lies in a row did the same work. Configurations
+	 * of a run that bear the same name in different workloads are one column, even if their options
+	 * (and hashes) follow the workload.
+	 */
 	RUN_DATA_BY_WORKLOAD,
 	/* Another workload makes another column; phases of the same name share a row. */
 	RUN_DATA_BY_LABEL,
@@ -66,7 +70,7 @@ struct run_second {
 
 /* A column. */
 struct run_configuration {
-	const char *hash, *label; /* as recorded: the label has the workload's part, too */
+	const char *hash, *label; /* as recorded, of the first workload; the label has the workload's part */
 	const char *name;	  /* as shown; no two are alike */
 	const char *engine, *clients_as;
 	const char *workload; /* hash */
@@ -80,6 +84,7 @@ struct run_phase {
 	const char *name;
 	const char *workload;	    /* hash; of the first record in BY_LABEL */
 	const char *workload_label; /* what varies of it, ""; always "" in BY_LABEL */
+	const char *title;	    /* "d1 load": label and name; no two are alike */
 };
 
 struct run_data {
@@ -90,7 +95,7 @@ struct run_data {
 	size_t run_count;
 	struct run_configuration *configurations; /* in the order of runs and files */
 	size_t configuration_count;
-	struct run_phase *phases; /* in order of appearance */
+	struct run_phase *phases; /* workload after workload, in the files' order */
 	size_t phase_count;
 	struct run_record *records;
 	size_t record_count;

@@ -20,7 +20,4 @@ MUST_CHECK struct status workload_check(struct arena *arena, const struct yaml_n
 MUST_CHECK struct status workload_check_key(struct arena *arena, const struct yaml_node *root,
 					    const char *key, const char **value, struct problem *problem);
 
-/* `vary`: every entry has a path and a list that is not empty. NULL or an empty list is fine. */
-MUST_CHECK struct status workload_check_vary(const struct yaml_node *vary, struct problem *problem);
-
 #endif

@@ -167,6 +167,34 @@ static const struct bad bad_vary[] = {
 	  "F:1: vary.0: `as` holds 'a' twice, expected different names" },
 	{ "vary: [{set: clients_as, to: [tasks, threads], as: [a, {b: c}]}]\n",
 	  "F:1: vary.0: `as` holds what is no name, expected up to 64 characters" },
+	{ "vary: [{set: [], to: [[]], as: [a]}]\n",
+	  "F:1: vary.0: `set` is an empty list, expected a path or a list of paths" },
+	{ "vary:\n- {set: [engine, {a: b}], to: [[1, 2]], as: [a]}\n",
+	  "F:2: vary.0.set.1: a mapping, expected a path such as engine.memtable.kind" },
+	{ "vary:\n- set:\n  - engine\n  - ~\n  to: [[1, 2]]\n  as: [a]\n",
+	  "F:4: vary.0.set.1: nothing, expected a path such as engine.memtable.kind" },
+	{ "vary: [{set: [workload.records, wrkload.seed], to: [[1, 2]], as: [a]}]\n",
+	  "F:1: vary.0.set.1: 'wrkload' cannot vary, expected a path in engine, workload, phases, "
+	  "clients_as or verify, did you mean 'workload'?" },
+	{ "vary: [{set: [workload.seed, workload.seed], to: [[1, 2]], as: [a]}]\n",
+	  "F:1: vary.0.set.1: 'workload.seed' for the second time, expected each path once" },
+	{ "vary:\n- set: [workload.records, workload.seed]\n  as: [a, b]\n  to:\n  - [1, 2]\n  - 3\n",
+	  "F:6: vary.0.to.1: a value, expected a list of 2 values: one for each path of `set`" },
+	{ "vary:\n- set: [workload.records, workload.seed]\n  as: [a, b]\n  to:\n  - [1, 2]\n  - [3]\n",
+	  "F:6: vary.0.to.1: a list of 1, expected 2 values: one for each path of `set`" },
+	{ "vary:\n- set: [workload.records, workload.seed]\n  to: [[1, 2], [3, 4]]\n",
+	  "F:2: vary.0: several paths and no names, expected 'as: [NAME, ...]' with 2 of them" },
+	{ "vary:\n- set: [workload.records, workload.seed]\n  as: [a, b]\n  to:\n  - [1, 2]\n"
+	  "  - [x, 4]\n",
+	  "F:6: workload.records: 'x' is not a number, expected a whole number" },
+	{ "vary:\n- {set: engine.memtable.kind, to: [btree, skiplist], as: [a, a b]}\n"
+	  "- {set: clients_as, to: [tasks, threads], as: [b c, c]}\n",
+	  "F:2: vary: two configurations of one workload are called 'a b c', expected different names "
+	  "(`as`)" },
+	{ "vary:\n- {set: [workload.records, engine.memtable.kind], to: [[10, btree], [10, skiplist]], "
+	  "as: [a, b]}\n",
+	  "F:2: vary: two configurations of one workload are called 'cascade', expected different names "
+	  "(`as`)" },
 	{ "engine: {kind: null}\nbaseline: onne\nvary:\n"
 	  "- {set: workload.records, to: [10, 20], as: [one, two]}\n",
 	  "F:2: baseline: no configuration is called 'onne', expected one such as 'null'" },
@@ -605,7 +633,7 @@ static void test_vary(void **state)
 		assert_int_equal(cell->workload.records, 10 * (i / 2 + 1));
 		assert_int_equal(cell->workload.phases[1].operations, i % 2 == 1 ? 9 : 0);
 		assert_int_equal(cell->workload.phases[1].duration_ns, i % 2 == 1 ? 0 : 1000000000);
-		assert_int_equal(cell->variation_count, 2);
+		assert_int_equal(cell->combination.variation_count, 2);
 		for (size_t j = 0; j < i; j++)
 			assert_string_not_equal(cell->tag, experiment.cells[j].tag);
 	}
@@ -672,6 +700,68 @@ static void test_labels(void **state)
 	assert_string_equal(experiment.cells[3].label, "cascade seed=2");
 	assert_true(experiment.cells[0].is_baseline);
 	assert_false(experiment.cells[2].is_baseline);
+	experiment_free(&experiment);
+}
+
+/* Paths that are set together, and the part of a label that such an entry makes. */
+static void test_vary_together(void **state)
+{
+	(void)state;
+	static const char text[] =
+		"baseline: other\nrepeats: 2\nvary:\n"
+		"- set: [engine, clients_as]\n  as: [tasks, threads, other]\n"
+		"  to:\n  - [{kind: cascade, memtable: {size: 16 MiB}}, tasks]\n"
+		"  - [{kind: cascade, memtable: {size: 16 MiB}}, threads]\n"
+		"  - [{kind: cascade, memtable: {size: 32 MiB}}, threads]\n"
+		"- set: [workload.records, workload.value_size, engine.cache.size]\n  as: [d1, d2]\n"
+		"  to: [[1000, 100, 16 MiB], [200, 1000, 32 MiB]]\n";
+	static const char *const names[] = { "tasks", "threads", "other" };
+	struct experiment experiment, again;
+	load_good(&experiment, text, NULL, 0);
+	assert_int_equal(experiment.cell_count, 6);
+	for (size_t i = 0; i < 6; i++) {
+		const struct cell *cell = &experiment.cells[i];
+		bool second = i % 2 == 1;
+		assert_string_equal(cell->name, names[i / 2]);
+		assert_string_equal(cell->workload_label, second ? "d2" : "d1");
+		assert_int_equal(cell->workload.records, second ? 200 : 1000);
+		assert_int_equal(cell->workload.value_size, second ? 1000 : 100);
+		assert_true(cell->workload.clients_as_tasks == (i < 2));
+		assert_string_equal(yaml_get(yaml_get(cell->engine, "cache"), "size")->text,
+				    second ? "32 MiB" : "16 MiB");
+		assert_string_equal(yaml_get(yaml_get(cell->engine, "memtable"), "size")->text,
+				    i < 4 ? "16 MiB" : "32 MiB");
+		/* The baseline of each workload. */
+		assert_true(cell->is_baseline == (i >= 4));
+		assert_int_equal(cell->combination.variation_count, 5);
+		assert_string_equal(cell->combination.variations[1].path, "clients_as");
+	}
+	assert_string_equal(experiment.cells[3].label, "threads d2");
+	assert_string_equal(experiment.cells[0].workload_hash, experiment.cells[4].workload_hash);
+	assert_string_not_equal(experiment.cells[0].workload_hash, experiment.cells[1].workload_hash);
+	/* The cache is the configuration's, though its name stays. */
+	assert_string_not_equal(experiment.cells[0].configuration_hash,
+				experiment.cells[1].configuration_hash);
+	load_good(&again, experiment.resolved, NULL, 0);
+	assert_int_equal(again.cell_count, 6);
+	assert_string_equal(again.cells[5].label, "other d2");
+	assert_true(again.cells[5].is_baseline);
+	for (size_t i = 0; i < 6; i++)
+		assert_string_equal(again.cells[i].configuration_hash,
+				    experiment.cells[i].configuration_hash);
+	experiment_free(&again);
+	experiment_free(&experiment);
+
+	/* A later entry has its way with a key, and says so once. */
+	load_good(
+		&experiment,
+		"engine: {kind: cascade}\nvary:\n"
+		"- {set: [engine.memtable.kind, engine.cache.size], to: [[btree, 8 MiB], [skiplist, 8 MiB]], "
+		"as: [b, s]}\n- {set: engine.cache.size, to: [16 MiB, 32 MiB]}\n",
+		NULL, 0);
+	assert_int_equal(experiment.cells[3].combination.variation_count, 2);
+	assert_string_equal(experiment.cells[3].combination.variations[1].value, "32 MiB");
+	assert_string_equal(experiment.cells[3].label, "s cache.size=32 MiB");
 	experiment_free(&experiment);
 }
 
@@ -760,6 +850,7 @@ int main(void)
 		cmocka_unit_test(test_hashes),
 		cmocka_unit_test(test_vary),
 		cmocka_unit_test(test_labels),
+		cmocka_unit_test(test_vary_together),
 		cmocka_unit_test(test_printed_trees_read_back),
 		cmocka_unit_test(test_table_is_sound),
 	};

@@ -2,21 +2,22 @@
 # Builds and tests the tree in several kinds of build, one stage each, and ends with a line of its own:
 # `N passed, N failed`. A stage that does not build counts as one failure.
 #
-# usage: scripts/test.sh [--long] [STAGE...]      STAGE: COMPILER-KIND, e.g. gcc-Release clang-Tsan
-# Without names: the four stages of `make test`. --long: every compiler with every kind, the switch by
+# usage: scripts/test.sh [--long] [STAGE...]      STAGE: COMPILER-KIND, e.g. gcc-Release clang-Tsan; or mutants
+# Without names: the stages of `make test`. The stage `mutants` plants a few bugs and counts each that is found as a
+# passed test (scripts/mutants.sh). --long: every compiler with every kind, the switch by
 # ucontext, and CASCADE_TEST_LONG=1 for tests that know a longer form of themselves.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 # The whole suite four times over: both compilers optimised as shipped, and each sanitizer with the compiler
 # whose runtime knows most (clang's TSan follows fibers and atomics fences better than gcc 12's).
-stages=(gcc-Release clang-Release gcc-Asan clang-Tsan)
+stages=(gcc-Release clang-Release gcc-Asan clang-Tsan mutants)
 long=0
 if [ "${1:-}" = --long ]; then
   shift
   long=1
   export CASCADE_TEST_LONG=1
-  stages=({gcc,clang}-{Release,Debug,Asan,Tsan} gcc-Ucontext)
+  stages=({gcc,clang}-{Release,Debug,Asan,Tsan} gcc-Ucontext mutants)
 fi
 [ $# -eq 0 ] || stages=("$@")
 
@@ -76,8 +77,22 @@ run_stage() {
   echo "$stage: $counted (build $built s, tests $((SECONDS - began - built)) s)"
 }
 
+# A planted bug that no simulation finds is a hole in the tests.
+run_mutants() {
+  local began=$SECONDS log=build/planted/test.log found missed
+  mkdir -p build/planted
+  scripts/mutants.sh --few > "$log" 2>&1 < /dev/null
+  read -r found missed < <(sed -nE 's/^([0-9]+) found, ([0-9]+) missed.*/\1 \2/p' "$log" | tail -1) ||
+    { found=0 missed=1; }
+  [ "$missed" = 0 ] || cat "$log"
+  passed=$((passed + found))
+  failed=$((failed + missed))
+  echo "mutants: $found planted bugs found, $missed missed ($((SECONDS - began)) s)"
+}
+
 for stage in "${stages[@]}"; do
   case $stage in
+  mutants) ;;
   gcc-Release | gcc-Debug | gcc-Asan | gcc-Tsan | gcc-Ucontext | clang-Release | clang-Debug | clang-Asan | clang-Tsan) ;;
   *)
     echo "test.sh: $stage: no such stage" >&2
@@ -87,7 +102,7 @@ for stage in "${stages[@]}"; do
 done
 [ "$long" = 0 ] || echo "long tests: CASCADE_TEST_LONG=1"
 for stage in "${stages[@]}"; do
-  run_stage "$stage"
+  if [ "$stage" = mutants ]; then run_mutants; else run_stage "$stage"; fi
 done
 echo "all stages: $SECONDS s"
 echo "$passed passed, $failed failed"

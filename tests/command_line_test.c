@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "harness/drivers/driver.h"
 #include "harness/folder.h"
 #include "test.h"
 
@@ -255,8 +256,7 @@ static void test_run_leaves_files(void **state)
 	assert_null(strchr(target, '/'));
 	expect_in(out, target);
 	static const char *const files[] = { "record.jsonl", "repetitions.csv", "summary.csv",
-					     "timeline.csv", "provenance.json",
-					     "config.resolved.yaml" };
+					     "timeline.csv", "provenance.json", "config.resolved.yaml" };
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		(void)snprintf(text, sizeof(text), "results/quick/latest/%s", files[i]);
 		if (!exists(text))
@@ -279,6 +279,13 @@ static void test_run_leaves_files(void **state)
 	read_file("results/quick/latest/provenance.json", text);
 	expect_in(text, "\"--no-plot\"");
 	expect_in(text, "\"kernel\": \"");
+	expect_in(text, "\"configurations\": [");
+	const struct driver_ops *rocksdb = driver_find("rocksdb");
+	if (rocksdb != NULL) {
+		char version[64];
+		(void)snprintf(version, sizeof(version), "\"rocksdb\": \"%s\"", rocksdb->library_version);
+		expect_in(text, version);
+	}
 
 	/* The resolved configuration is a workload file: the same one. */
 	read_file("results/quick/latest/config.resolved.yaml", records);

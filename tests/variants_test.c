@@ -42,7 +42,8 @@ static void configure_small(struct configuration *configuration)
 	configuration->count = 0;
 	configure(configuration, "shards", "1");
 	configure(configuration, "memtable.size", "256 KiB");
-	configure(configuration, "cache.size", "256 KiB");
+	configure(configuration, "cache.size", "320 KiB");
+	configure(configuration, "cache.record_share", "0.2");
 	configure(configuration, "table.size", "64 KiB");
 }
 

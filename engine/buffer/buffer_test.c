@@ -2,6 +2,8 @@
  * The buffer pool: what is found, loaded once, evicted, waited for and given back. Takes about 2 s.
  */
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -532,6 +534,343 @@ static void test_no_memory(void **state)
 	run(SMALL_POOL, no_memory);
 }
 
+/* --- loads that the caller carries out --- */
+
+static struct buffer_load *begin_load(struct world *world, uint64_t offset, size_t size)
+{
+	return buffer_load_begin(world->pool, &world->file, offset, size);
+}
+
+static struct status end_load(struct world *world, struct buffer_load *load)
+{
+	io_carry_out(shard_io(task_shard(world->self)), buffer_load_request(load));
+	return buffer_load_end(world->pool, load);
+}
+
+static void must_load(struct world *world, uint64_t offset, size_t size)
+{
+	struct buffer_view view;
+	CHECK(!buffer_try_view(world->pool, &world->file, offset, size, &view));
+	struct buffer_load *load = begin_load(world, offset, size);
+	CHECK(load != NULL);
+	CHECK(!buffer_try_view(world->pool, &world->file, offset, size, &view));
+	CHECK_OK(end_load(world, load));
+	CHECK(buffer_try_view(world->pool, &world->file, offset, size, &view));
+	CHECK(bytes_are(&view, offset));
+	buffer_release(world->pool, &view);
+	CHECK(buffer_counters(world->pool)->frames_pinned == 0);
+}
+
+static void own_loads(struct world *world)
+{
+	const struct buffer_counters *counters = buffer_counters(world->pool);
+	struct io *io = shard_io(task_shard(world->self));
+	uint64_t reads = io->counters.reads;
+	must_load(world, 5 * PAGE + 100, 200);
+	CHECK(counters->loads == 1 && counters->misses == 1 && counters->load_bytes == PAGE);
+	must_load(world, 7 * PAGE + 100, 3 * PAGE);
+	CHECK(counters->loads == 2 && counters->misses == 5 && counters->frames_used == 5);
+	/* Pages before and after are there: what is missing is one run. */
+	must_load(world, 5 * PAGE, 3 * PAGE);
+	CHECK(counters->loads == 3 && counters->misses == 6 && counters->frames_used == 6);
+	must_load(world, 20 * PAGE, BUFFER_POOLED_PAGES * PAGE);
+	CHECK(io->counters.reads == reads + 4 && io->in_flight == 0);
+	/* Nothing is missing, or two runs, or more than goes through the pool, or no page of a file. */
+	CHECK(begin_load(world, 5 * PAGE, 3 * PAGE) == NULL);
+	must_load(world, 40 * PAGE, 1);
+	CHECK(begin_load(world, 39 * PAGE, 3 * PAGE) == NULL);
+	CHECK(begin_load(world, 50 * PAGE, (BUFFER_POOLED_PAGES + 1) * PAGE) == NULL);
+	CHECK(begin_load(world, UINT64_MAX - 10, 5) == NULL);
+	CHECK(begin_load(world, UINT64_MAX - 10, 500) == NULL);
+	/* Somebody else is loading some of it. */
+	buffer_prefetch(world->pool, &world->file, 60 * PAGE, PAGE);
+	CHECK(begin_load(world, 60 * PAGE, 10) == NULL);
+	CHECK(begin_load(world, 59 * PAGE, 2 * PAGE) == NULL);
+	struct buffer_load *load = begin_load(world, 61 * PAGE, 10);
+	CHECK(begin_load(world, 61 * PAGE + 5, 10) == NULL);
+	CHECK_OK(end_load(world, load));
+	buffer_drain(world->self, world->pool, world->file.id);
+	CHECK(counters->frames_pinned == 0);
+}
+
+static void test_own_loads(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, own_loads);
+}
+
+/* Tasks that want what is being loaded wait for it, and for nothing else. */
+static void joined_loads(struct world *world)
+{
+	const struct buffer_counters *counters = buffer_counters(world->pool);
+	struct join join;
+	struct buffer_load *load = begin_load(world, 30 * PAGE, 2 * PAGE);
+	for (uint32_t i = 0; i < READERS; i++)
+		readers[i] = (struct reader) { .offset = 30 * PAGE + i, .size = i % 3 == 0 ? PAGE : 8 };
+	spawn_readers(world, readers, READERS, &join);
+	task_sleep(world->self, 1000000);
+	CHECK(join.pending == READERS);
+	CHECK(counters->loads == 1 && counters->joined == READERS);
+	struct buffer_view view;
+	must_view(world, 99 * PAGE, 1, &view);
+	buffer_release(world->pool, &view);
+	CHECK_OK(end_load(world, load));
+	CHECK(buffer_try_view(world->pool, &world->file, 30 * PAGE, PAGE, &view));
+	buffer_release(world->pool, &view);
+	join_wait(world->self, &join);
+	for (uint32_t i = 0; i < READERS; i++)
+		CHECK_OK(readers[i].status);
+	CHECK(counters->loads == 2 && counters->load_bytes == 3 * PAGE);
+	CHECK(counters->frames_pinned == 0);
+}
+
+static void test_joined_loads(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, joined_loads);
+}
+
+static void faulty_carry_out(const struct io *io, struct io_request *request)
+{
+	if (fail_reads == 0) {
+		healthy->carry_out(io, request);
+		return;
+	}
+	fail_reads--;
+	failed_reads++;
+	request->status = status_make(STATUS_IO);
+}
+
+static void failed_loads(struct world *world)
+{
+	const struct buffer_counters *counters = buffer_counters(world->pool);
+	struct io *io = shard_io(task_shard(world->self));
+	struct join join;
+	healthy = io->backend;
+	faulty = *healthy;
+	faulty.carry_out = faulty_carry_out;
+	io->backend = &faulty;
+	fail_reads = 1;
+	struct buffer_load *load = begin_load(world, 3 * PAGE + 9, 2 * PAGE);
+	for (uint32_t i = 0; i < READERS; i++)
+		readers[i] = (struct reader) { .offset = 3 * PAGE + i, .size = 10 };
+	spawn_readers(world, readers, READERS, &join);
+	task_sleep(world->self, 1000000);
+	CHECK(status_is(end_load(world, load), STATUS_IO));
+	join_wait(world->self, &join);
+	for (uint32_t i = 0; i < READERS; i++)
+		CHECK(status_is(readers[i].status, STATUS_IO));
+	CHECK(counters->frames_used == 0 && counters->frames_pinned == 0);
+	must_load(world, 3 * PAGE + 9, 2 * PAGE);
+	io->backend = healthy;
+	/* The file ends in the second page. */
+	uint64_t last = (uint64_t)(FILE_PAGES - 1) * PAGE;
+	load = begin_load(world, last - PAGE, PAGE + 1);
+	CHECK(status_is(end_load(world, load), STATUS_CORRUPT));
+	CHECK(counters->frames_used == 4 && counters->frames_pinned == 0);
+	load = begin_load(world, last + PAGE, PAGE);
+	CHECK(status_is(end_load(world, load), STATUS_CORRUPT));
+	must_load(world, last - 2 * PAGE, PAGE);
+}
+
+static void test_failed_loads(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, failed_loads);
+}
+
+static void no_frames_to_load(struct world *world)
+{
+	const struct buffer_counters *counters = buffer_counters(world->pool);
+	static struct buffer_view pinned[64];
+	uint32_t frames = (uint32_t)counters->frames;
+	for (uint32_t i = 0; i < frames; i++)
+		must_view(world, (uint64_t)i * PAGE, 16, &pinned[i]);
+	CHECK(begin_load(world, 300 * PAGE, 1) == NULL);
+	buffer_release(world->pool, &pinned[0]);
+	CHECK(begin_load(world, 300 * PAGE, 2 * PAGE) == NULL);
+	CHECK(begin_load(world, (uint64_t)(frames - 1) * PAGE, 3 * PAGE) == NULL);
+	CHECK(counters->frames_pinned == frames - 1);
+	/* The one frame that is free does for a load, which holds it until it has ended. */
+	struct buffer_load *load = begin_load(world, 300 * PAGE, 1);
+	CHECK(load != NULL);
+	CHECK(begin_load(world, 301 * PAGE, 1) == NULL);
+	CHECK(counters->frames_pinned == frames);
+	CHECK_OK(end_load(world, load));
+	load = begin_load(world, 301 * PAGE, 1);
+	CHECK(load != NULL);
+	CHECK_OK(end_load(world, load));
+	for (uint32_t i = 1; i < frames; i++)
+		buffer_release(world->pool, &pinned[i]);
+	/* Without memory for one more load there is none. */
+	struct buffer_load *loads[8];
+	uint32_t begun = 0;
+	memory_fail_at(1, 0);
+	do
+		loads[begun] = begin_load(world, (200 + 2 * begun) * PAGE, 1);
+	while (loads[begun] != NULL && ++begun < 8);
+	CHECK(begun < 8 && memory_failures_fired() == 1);
+	memory_fail_at(0, 0);
+	while (begun > 0)
+		CHECK_OK(end_load(world, loads[--begun]));
+}
+
+static void test_no_frames_to_load(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, no_frames_to_load);
+}
+
+static void drain_file(struct task *self, void *argument)
+{
+	struct world *world = argument;
+	buffer_drain(self, world->pool, world->file.id);
+}
+
+/* The file is not gone before the last load of it has ended. */
+static void drained_loads(struct world *world)
+{
+	static const struct task_type type = { .name = "drain", .run = drain_file, .stack_bytes = 8192 };
+	struct join join;
+	join_init(&join);
+	struct buffer_load *loads[3];
+	for (uint32_t i = 0; i < 3; i++)
+		loads[i] = begin_load(world, (10 + 3 * i) * PAGE, PAGE);
+	CHECK_OK(task_spawn(task_shard(world->self), &type, world, TASK_FOREGROUND, &join));
+	for (uint32_t i = 0; i < 3; i++) {
+		task_sleep(world->self, 500000);
+		CHECK(join.pending == 1);
+		CHECK_OK(end_load(world, loads[(i + 1) % 3]));
+	}
+	join_wait(world->self, &join);
+	buffer_forget(world->pool, world->file.id);
+	CHECK(buffer_counters(world->pool)->frames_used == 0);
+}
+
+static void test_drained_loads(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, drained_loads);
+}
+
+/* --- threads that borrow the shard --- */
+
+struct borrower {
+	struct world *world;
+	struct runtime *runtime;
+	uint64_t seed;
+	uint32_t rounds;
+	uint64_t loaded;
+	pthread_t thread;
+};
+
+static _Atomic uint32_t borrowers_done;
+
+/* With the shard, and without it while it reads. */
+static void borrow_and_read(struct borrower *borrower, uint64_t offset, size_t size)
+{
+	struct world *world = borrower->world;
+	struct buffer_view view;
+	runtime_borrow_again(borrower->runtime, 0);
+	bool found = buffer_try_view(world->pool, &world->file, offset, size, &view);
+	struct buffer_load *load = found ? NULL : begin_load(world, offset, size);
+	if (load != NULL) {
+		runtime_return(borrower->runtime, 0);
+		io_carry_out(shard_io(runtime_shard(borrower->runtime, 0)), buffer_load_request(load));
+		runtime_borrow_again(borrower->runtime, 0);
+		CHECK_OK(buffer_load_end(world->pool, load));
+		found = buffer_try_view(world->pool, &world->file, offset, size, &view);
+		/* What was there before the load may have gone meanwhile; what was loaded is there. */
+		CHECK(found || offset / PAGE != (offset + size - 1) / PAGE);
+		borrower->loaded++;
+	}
+	if (found) {
+		CHECK(bytes_are(&view, offset));
+		buffer_release(world->pool, &view);
+	}
+	runtime_return(borrower->runtime, 0);
+}
+
+static void *borrower_run(void *argument)
+{
+	struct borrower *borrower = argument;
+	struct random random = random_stream(borrower->seed);
+	for (uint32_t i = 0; i < borrower->rounds; i++) {
+		size_t size = (size_t)random_below(&random, 3000) + 1;
+		borrow_and_read(borrower, random_below(&random, (FILE_PAGES - 1) * PAGE - size), size);
+	}
+	borrowers_done++;
+	return NULL;
+}
+
+/* The resident's thread must not block in a join before they are done: they need it. */
+static void run_borrowers(struct world *world, struct borrower *borrowers, uint32_t count, bool reads_too)
+{
+	struct runtime *runtime = shard_runtime(task_shard(world->self));
+	struct random random = random_stream(test_seed(21));
+	borrowers_done = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		borrowers[i].world = world;
+		borrowers[i].runtime = runtime;
+		borrowers[i].seed = test_seed(22) + i;
+		CHECK(pthread_create(&borrowers[i].thread, NULL, borrower_run, &borrowers[i]) == 0);
+	}
+	while (borrowers_done < count) {
+		struct buffer_view view = { 0 };
+		size_t size = (size_t)random_below(&random, 5 * PAGE) + 1;
+		if (reads_too)
+			must_view(world, random_below(&random, (FILE_PAGES - 1) * PAGE - size), size, &view);
+		task_sleep(world->self, random_below(&random, 30000));
+		buffer_release(world->pool, &view);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		CHECK(pthread_join(borrowers[i].thread, NULL) == 0);
+}
+
+static void loads_of_threads(struct world *world)
+{
+	enum { BORROWERS = 3 };
+	struct borrower borrowers[BORROWERS] = { 0 };
+	for (uint32_t i = 0; i < BORROWERS; i++)
+		borrowers[i].rounds = 1500;
+	run_borrowers(world, borrowers, BORROWERS, true);
+	for (uint32_t i = 0; i < BORROWERS; i++)
+		CHECK(borrowers[i].loaded > 100);
+	buffer_drain(world->self, world->pool, world->file.id);
+	CHECK(buffer_counters(world->pool)->frames_pinned == 0);
+}
+
+static void test_loads_of_threads(void **state)
+{
+	(void)state;
+	run(SMALL_POOL, loads_of_threads);
+}
+
+static bool borrows_first, memory_registered;
+
+/* A ring takes memory from its own thread alone. */
+static void borrowed_before_registered(struct world *world)
+{
+	struct borrower borrower = { .rounds = 20 };
+	if (borrows_first)
+		run_borrowers(world, &borrower, 1, false);
+	struct buffer_view view;
+	must_view(world, 100 * PAGE, 1, &view);
+	buffer_release(world->pool, &view);
+	memory_registered = shard_io(task_shard(world->self))->memory_registered;
+}
+
+static void test_borrowed_before_registered(void **state)
+{
+	(void)state;
+	borrows_first = false;
+	run_with("uring", SMALL_POOL, borrowed_before_registered);
+	bool can_be = memory_registered;
+	borrows_first = true;
+	run_with("uring", SMALL_POOL, borrowed_before_registered);
+	assert_int_equal(memory_registered, can_be);
+}
+
 /* --- reservations --- */
 
 struct holder {
@@ -718,6 +1057,13 @@ int main(void)
 		cmocka_unit_test(test_past_the_end),
 		cmocka_unit_test(test_read_errors),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_own_loads),
+		cmocka_unit_test(test_joined_loads),
+		cmocka_unit_test(test_failed_loads),
+		cmocka_unit_test(test_no_frames_to_load),
+		cmocka_unit_test(test_drained_loads),
+		cmocka_unit_test(test_loads_of_threads),
+		cmocka_unit_test(test_borrowed_before_registered),
 		cmocka_unit_test(test_reservations),
 		cmocka_unit_test(test_forgetting),
 		cmocka_unit_test(test_sizes),

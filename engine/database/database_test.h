@@ -156,7 +156,9 @@ static inline cascade_options *small_options(const struct setup *setup)
 	CHECK_OK(cascade_options_set(options, "shards", text));
 	(void)snprintf(text, sizeof(text), "%u KiB", 256 * setup->shards);
 	CHECK_OK(cascade_options_set(options, "memtable.size", text));
+	(void)snprintf(text, sizeof(text), "%u KiB", 320 * setup->shards);
 	CHECK_OK(cascade_options_set(options, "cache.size", text));
+	CHECK_OK(cascade_options_set(options, "cache.record_share", "0.2"));
 	CHECK_OK(cascade_options_set(options, "table.size", "64 KiB"));
 	CHECK_OK(cascade_options_set(options, "compaction.level0_tables", "2"));
 	CHECK_OK(cascade_options_set(options, "compaction.size_ratio", "4"));

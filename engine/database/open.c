@@ -167,7 +167,9 @@ static void fill_store_options(cascade *db, uint32_t index, bool create)
 						  .durability = from->durability,
 						  .write_timeout_ns = from->write_timeout_ns,
 						  .memtable_bytes = memtables,
-						  .cache_bytes = from->cache_bytes / db->shard_count,
+						  .cache_bytes = (from->cache_bytes - from->record_bytes) /
+								 db->shard_count,
+						  .record_bytes = from->record_bytes / db->shard_count,
 						  .table_bytes = from->table_bytes,
 						  .wal_buffered = from->wal_buffered,
 						  .segment_bytes = from->segment_bytes,
@@ -188,8 +190,8 @@ static struct status make_shard_directories(cascade *db, bool create)
 		char name[32];
 		(void)snprintf(name, sizeof(name), "shard-%04u", i);
 		db->shards[i].db = db;
-		db->shards[i].pins_max =
-			db->options.cache_bytes / db->shard_count / IO_PAGE_BYTES / PINS_SHARE;
+		db->shards[i].pins_max = (db->options.cache_bytes - db->options.record_bytes) /
+					 db->shard_count / IO_PAGE_BYTES / PINS_SHARE;
 		db->shards[i].directory = root_join(db->path, name);
 		if (db->shards[i].directory == NULL)
 			return status_make(STATUS_NO_MEMORY);

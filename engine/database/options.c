@@ -57,8 +57,9 @@ static const cascade_option_info option_table[OPT_COUNT] = {
 	[OPT_CACHE_KIND] = { "cache.kind", "component", NULL, NULL, "strategy of the buffer pool" },
 	[OPT_CACHE_SIZE] = { "cache.size", "size", "auto", NULL,
 			     "the buffer pool, index and filters included; auto: half of memory" },
-	[OPT_CACHE_RECORD_SHARE] = { "cache.record_share", "real", "0", NULL,
-				     "share of the cache for single records; this version takes 0 only" },
+	[OPT_CACHE_RECORD_SHARE] = { "cache.record_share", "real", "0.125", NULL,
+				     "share of the cache, 0 to 0.75, for single records that are read often, "
+				     "without the blocks around them" },
 	[OPT_CODEC_KIND] = { "codec.kind", "component", NULL, NULL, "compression of table blocks" },
 	[OPT_COMPACTION_KIND] = { "compaction.kind", "component", NULL, NULL,
 				  "which tables are merged when" },
@@ -532,6 +533,9 @@ static struct status check_range(const char *name, uint64_t value, uint64_t low,
 			    (unsigned long long)value, (unsigned long long)low, (unsigned long long)high);
 }
 
+/* The pool holds index and filters as well, and the pages of whatever is under way. */
+static const double record_share_max = 0.75;
+
 static struct status resolve_plain(const cascade_options *options, struct resolved_options *resolved)
 {
 	resolved->create = boolean_of(options, OPT_CREATE);
@@ -555,8 +559,10 @@ static struct status resolve_plain(const cascade_options *options, struct resolv
 	TRY(check_range("table.block_size", resolved->block_bytes, 1024, 65536));
 	double share = 0;
 	TRY(units_parse_real(text_of(options, OPT_CACHE_RECORD_SHARE), &share));
-	if (share != 0)
-		return status_error(STATUS_UNSUPPORTED, "cache.record_share: this version takes 0 only");
+	if (!(share >= 0 && share <= record_share_max))
+		return status_error(STATUS_INVALID, "cache.record_share: out of range, 0 to %g are possible",
+				    record_share_max);
+	resolved->record_share = share;
 	if (boolean_of(options, OPT_VALUE_LOG_ENABLED))
 		return status_error(STATUS_UNSUPPORTED, "value_log.enabled: this version takes false only");
 	return status_ok();
@@ -567,8 +573,13 @@ enum {
 	STREAM_BYTES = 512 << 10,   /* of one merge input */
 	BUILDER_BYTES = 1536 << 10, /* of one table being written */
 	INPUTS_PER_MERGE = 6,	    /* inputs of a merge at the same time, usually */
-	SHARD_MEMTABLE_MIN = 256 << 10,
-	SHARD_CACHE_MIN = 256 << 10,
+};
+
+struct options_floors options_floors = {
+	.memtable_bytes = 256 << 10,
+	.cache_bytes = 256 << 10,
+	.table_bytes = 64 << 10,
+	.segment_bytes = 2 << 20, /* the largest batch must fit into one */
 };
 
 uint64_t options_shard_overhead(const struct resolved_options *resolved)
@@ -628,9 +639,13 @@ static struct status resolve_memory(const cascade_options *options, struct resol
 			(unsigned long long)(overhead >> 20));
 	resolved->memory = sum > memory ? sum : memory;
 	TRY(check_range("memtable.size", resolved->memtable_bytes,
-			(uint64_t)resolved->shards * SHARD_MEMTABLE_MIN, 1ull << 40));
-	return check_range("cache.size", resolved->cache_bytes, (uint64_t)resolved->shards * SHARD_CACHE_MIN,
-			   1ull << 44);
+			resolved->shards * options_floors.memtable_bytes, 1ull << 40));
+	TRY(check_range("cache.size", resolved->cache_bytes, resolved->shards * options_floors.cache_bytes,
+			1ull << 44));
+	uint64_t records = (uint64_t)((double)resolved->cache_bytes * resolved->record_share);
+	uint64_t pool_least = resolved->shards * options_floors.cache_bytes;
+	resolved->record_bytes = smaller(records, resolved->cache_bytes - pool_least);
+	return status_ok();
 }
 
 static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
@@ -644,7 +659,7 @@ static struct status resolve_sizes(const cascade_options *options, struct resolv
 	resolved->table_bytes = is_auto(options, OPT_TABLE_SIZE)
 					? clamp(shard_memtables / 2, 4 << 20, 64 << 20)
 					: size_of(options, OPT_TABLE_SIZE);
-	TRY(check_range("table.size", resolved->table_bytes, 64 << 10, 4ull << 30));
+	TRY(check_range("table.size", resolved->table_bytes, options_floors.table_bytes, 4ull << 30));
 	resolved->wal_buffered = is_auto(options, OPT_WAL_KIND)
 					 ? resolved->durability != WAL_POWER
 					 : strcmp(text_of(options, OPT_WAL_KIND), "buffered") == 0;
@@ -652,8 +667,8 @@ static struct status resolve_sizes(const cascade_options *options, struct resolv
 					  ? clamp(shard_memtables / 8, 2 << 20, 16 << 20)
 					  : size_of(options, OPT_WAL_SEGMENT_SIZE);
 	resolved->segment_bytes &= ~4095ull;
-	/* The largest batch must fit into one segment. */
-	return check_range("wal.segment_size", resolved->segment_bytes, 2 << 20, 1ull << 30);
+	return check_range("wal.segment_size", resolved->segment_bytes, options_floors.segment_bytes,
+			   1ull << 30);
 }
 
 struct status options_resolve(const cascade_options *options, uint32_t stored_shards,

@@ -29,6 +29,8 @@ struct resolved_options {
 	uint64_t memory;
 	uint64_t memtable_bytes;
 	uint64_t cache_bytes;
+	uint64_t record_bytes; /* of the cache's, for single records */
+	double record_share;
 	uint64_t table_bytes;
 	bool wal_buffered;
 	uint64_t segment_bytes; /* 0: from the memtables' size */
@@ -48,5 +50,18 @@ MUST_CHECK struct status options_resolve(const cascade_options *options, uint32_
 uint64_t options_shard_overhead(const struct resolved_options *resolved);
 
 uint32_t options_default_shards(void);
+
+/*
+ * The smallest sizes that options may ask for, of one shard where it says so. Tests to which rare events must
+ * be common make them smaller, before any database is open; nobody else touches them.
+ */
+struct options_floors {
+	uint64_t memtable_bytes; /* of one shard */
+	uint64_t cache_bytes;	 /* of one shard; the buffer pool has a bound of its own */
+	uint64_t table_bytes;
+	uint64_t segment_bytes; /* a write larger than one segment of the log is INVALID */
+};
+
+extern struct options_floors options_floors;
 
 #endif

@@ -108,9 +108,9 @@ static void test_set_and_get(void **state)
 		{ "memtable.kind", "btree" },
 		{ "memtable.size", "32 MiB" },
 		{ "filter.kind", "cacheline" },
-		{ "cache.kind", "clock" },
+		{ "cache.kind", "s3fifo" },
 		{ "cache.size", "64 MiB" },
-		{ "cache.record_share", "0" },
+		{ "cache.record_share", "0.125" },
 		{ "codec.kind", "none" },
 		{ "compaction.kind", "leveled" },
 		{ "compaction.merges", "4" },
@@ -277,8 +277,10 @@ static void test_not_in_this_version(void **state)
 	set(options, "value_log.enabled", "true");
 	assert_resolve_refused(options, CASCADE_UNSUPPORTED, "value_log.enabled");
 	set(options, "value_log.enabled", "false");
-	set(options, "cache.record_share", "0.25");
-	assert_resolve_refused(options, CASCADE_UNSUPPORTED, "cache.record_share");
+	set(options, "cache.record_share", "0.9");
+	assert_resolve_refused(options, CASCADE_INVALID, "cache.record_share");
+	set(options, "cache.record_share", "-0.1");
+	assert_resolve_refused(options, CASCADE_INVALID, "cache.record_share");
 	cascade_options_destroy(options);
 }
 

@@ -1,5 +1,6 @@
 #include "base/assert.h"
 #include "base/memory.h"
+#include "base/planted.h"
 #include "compaction/chain.h"
 #include "compaction/merge.h"
 #include "tree/tree_internal.h"
@@ -67,6 +68,10 @@ MAY_SUSPEND static struct status cursor_settle(struct task *self, struct tree_cu
 		const struct entry *entry = &merged->entry;
 		if (cursor_is_past_upper(cursor, entry->key))
 			return status_ok();
+		if (PLANTED(N10) && entry->sequence > cursor->sequence) {
+			TRY(cursor_remember(cursor, entry->key));
+			skipping = true;
+		}
 		bool known = skipping && slice_equal(entry->key, slice_make(cursor->key, cursor->key_size));
 		if (!known && entry->sequence <= cursor->sequence) {
 			TRY(cursor_remember(cursor, entry->key));

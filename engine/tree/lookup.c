@@ -1,4 +1,7 @@
+#include <string.h>
+
 #include "base/assert.h"
+#include "base/planted.h"
 #include "tree/tree_internal.h"
 
 #include "base/poison.h"
@@ -9,6 +12,7 @@ struct tree_lookup {
 	uint64_t hash;
 	uint64_t sequence;
 	struct version *version;
+	uint64_t rotations; /* of memtables when it began */
 	unsigned level;
 	size_t index;		 /* of the next table to try, in level 0 */
 	struct live_table *live; /* the table being asked */
@@ -81,6 +85,41 @@ static enum table_answer lookup_step(struct tree *tree, struct tree_lookup *look
 	}
 }
 
+/* Copied out: the ring moves on. */
+static bool get_from_records(struct tree *tree, struct slice key, uint64_t hash, uint64_t sequence,
+			     struct store_value *value)
+{
+	uint64_t at;
+	struct slice found;
+	if (tree->records == NULL || !record_cache_get(tree->records, key, hash, &at, &found) ||
+	    at > sequence)
+		return false;
+	uint8_t *copy;
+	if (!status_is_ok(buffer_slot(tree->pool, found.size + 1, &value->view, &copy)))
+		return false;
+	memcpy(copy, found.data, found.size);
+	value->value = slice_make(copy, found.size);
+	tree->counters.reads_found++;
+	return true;
+}
+
+/*
+ * What is read a second time from the tables, and is the newest version of its key: no memtable has another.
+ * A memtable that had one and is gone was rotated since the lookup began.
+ */
+static void offer_record(struct tree *tree, const struct tree_lookup *lookup)
+{
+	const struct entry *found = &lookup->lookup.entry;
+	struct entry newer;
+	struct memtable_slot *slot;
+	if (tree->records == NULL || lookup->sequence != SEQUENCE_MAX ||
+	    !record_cache_wants(tree->records, lookup->key, lookup->hash, found->value))
+		return;
+	if (lookup->rotations == tree->rotations &&
+	    !memtable_find(tree, lookup->key, SEQUENCE_MAX, &newer, &slot))
+		record_cache_put(tree->records, lookup->key, lookup->hash, found->sequence, found->value);
+}
+
 /* What an answer other than TABLE_NEEDS means; a value found is pinned. */
 static struct status lookup_result(struct tree *tree, struct tree_lookup *lookup, enum table_answer answer,
 				   struct store_value *value)
@@ -89,6 +128,7 @@ static struct status lookup_result(struct tree *tree, struct tree_lookup *lookup
 		return lookup->lookup.status;
 	if (answer == TABLE_ABSENT || lookup->lookup.entry.kind == ENTRY_DELETE)
 		return status_make(STATUS_NOT_FOUND);
+	offer_record(tree, lookup);
 	value->value = lookup->lookup.entry.value;
 	value->view = lookup->lookup.view;
 	value->table = lookup->live;
@@ -131,11 +171,23 @@ static bool get_from_memtables(struct tree *tree, struct slice key, uint64_t seq
 	return true;
 }
 
+static struct tree_lookup lookup_begin(struct tree *tree, struct slice key, uint64_t hash, uint64_t sequence)
+{
+	if (!PLANTED(N3))
+		version_reference(tree->versions.current);
+	return (struct tree_lookup) { .key = key,
+				      .hash = hash,
+				      .sequence = sequence,
+				      .version = tree->versions.current,
+				      .rotations = tree->rotations };
+}
+
 static void lookup_end(struct tree *tree, struct tree_lookup *lookup)
 {
 	if (lookup->live != NULL)
 		table_lookup_end(lookup->live->table, &lookup->lookup);
-	version_release(&tree->versions, lookup->version);
+	if (!PLANTED(N3))
+		version_release(&tree->versions, lookup->version);
 	if (!list_is_empty(&tree->versions.dead))
 		tree_schedule(tree);
 }
@@ -147,10 +199,9 @@ MAY_SUSPEND struct status tree_get(struct task *self, struct store *store, struc
 	struct status status;
 	if (get_from_memtables(tree, key, sequence, value, &status))
 		return status;
-	struct tree_lookup lookup = {
-		.key = key, .hash = hash, .sequence = sequence, .version = tree->versions.current
-	};
-	version_reference(lookup.version);
+	if (get_from_records(tree, key, hash, sequence, value))
+		return status_ok();
+	struct tree_lookup lookup = lookup_begin(tree, key, hash, sequence);
 	status = lookup_tables(self, tree, &lookup, value);
 	lookup_end(tree, &lookup);
 	tree->counters.reads_found += status_is_ok(status);
@@ -189,11 +240,9 @@ enum store_answer tree_try_get(struct store *store, struct store_get *get)
 	if (try->load == NULL) {
 		if (get_from_memtables(tree, get->key, get->sequence, &get->value, &get->status))
 			return STORE_DONE;
-		try->lookup = (struct tree_lookup) { .key = get->key,
-						     .hash = get->hash,
-						     .sequence = get->sequence,
-						     .version = tree->versions.current };
-		version_reference(try->lookup.version);
+		if (get_from_records(tree, get->key, get->hash, get->sequence, &get->value))
+			return STORE_DONE;
+		try->lookup = lookup_begin(tree, get->key, get->hash, get->sequence);
 	} else {
 		get->status = table_load_end(try->lookup.live->table, try->load);
 		try->load = NULL;
@@ -215,8 +264,8 @@ void tree_value_release(struct store *store, struct store_value *value)
 	struct tree *tree = tree_of(store);
 	if (value->memtable != NULL)
 		memtable_slot_release(value->memtable);
+	buffer_release(tree->pool, &value->view);
 	if (value->table != NULL) {
-		buffer_release(tree->pool, &value->view);
 		live_table_release(&tree->versions, value->table);
 		if (!list_is_empty(&tree->versions.dead))
 			tree_schedule(tree);

@@ -10,8 +10,12 @@ enum { CHUNK_BYTES_MIN = 64 << 10, CHUNK_BYTES_MAX = 1 << 20, CHUNKS_PER_MEMTABL
 static size_t chunk_bytes(const struct store_options *options)
 {
 	uint64_t bytes = options->memtable_bytes / 2 / CHUNKS_PER_MEMTABLE;
-	if (bytes < CHUNK_BYTES_MIN)
-		return CHUNK_BYTES_MIN;
+	/* Two chunks must fit into the half that one memtable may have. */
+	uint64_t least = options->memtable_bytes / 4;
+	if (least > CHUNK_BYTES_MIN)
+		least = CHUNK_BYTES_MIN;
+	if (bytes < least)
+		return (size_t)least;
 	return bytes > CHUNK_BYTES_MAX ? CHUNK_BYTES_MAX : (size_t)bytes;
 }
 

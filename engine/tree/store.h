@@ -36,8 +36,9 @@ struct store_options {
 	/* Budgets of this shard, in bytes. */
 	uint64_t memtable_bytes; /* active and immutable together */
 	uint64_t cache_bytes;
-	uint64_t table_bytes; /* of a merge's output tables */
-	bool wal_buffered;    /* the log goes through the page cache */
+	uint64_t record_bytes; /* of the record cache; too little for one: none */
+	uint64_t table_bytes;  /* of a merge's output tables */
+	bool wal_buffered;     /* the log goes through the page cache */
 	uint64_t segment_bytes;
 	uint32_t segments_max;
 	size_t group_bytes;

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "base/planted.h"
 #include "tree/tree_internal.h"
 
 #include "base/poison.h"
@@ -55,7 +56,7 @@ static struct status list_tables(struct tree *tree, struct table_files *files)
 	if (files->out_of_memory)
 		return status_make(STATUS_NO_MEMORY);
 	for (size_t i = 0; i < files->count; i++) {
-		if (files->numbers[i] >= tree->next_number)
+		if (files->numbers[i] >= tree->next_number && !PLANTED(N14))
 			tree->next_number = files->numbers[i] + 1;
 	}
 	return status_ok();
@@ -185,7 +186,11 @@ MAY_SUSPEND static struct status open_pool(struct tree *tree)
 	struct buffer_pool_options options = { .bytes = tree->options.cache_bytes,
 					       .strategy = tree->options.cache,
 					       .strategy_options = tree->options.cache_options };
-	return buffer_pool_create(tree->options.shard, &options, &tree->pool);
+	TRY(buffer_pool_create(tree->options.shard, &options, &tree->pool));
+	if (tree->options.record_bytes < RECORD_CACHE_BYTES_MIN)
+		return status_ok();
+	tree->records = record_cache_create(tree->options.record_bytes);
+	return status_make(tree->records != NULL ? STATUS_OK : STATUS_NO_MEMORY);
 }
 
 static void fill_table_options(struct tree *tree)
@@ -262,6 +267,7 @@ MAY_SUSPEND static struct status tree_free(struct task *self, struct tree *tree)
 		status_keep_first(&status, manifest_close(self, tree->manifest));
 	if (tree->pool != NULL)
 		buffer_pool_destroy(tree->pool);
+	record_cache_destroy(tree->records);
 	memory_free(tree);
 	return status;
 }
@@ -336,7 +342,7 @@ MAY_SUSPEND static struct status tree_verify(struct task *self, struct store *st
 MAY_SUSPEND static void tree_wait_published(struct task *self, struct store *store, uint64_t sequence)
 {
 	struct tree *tree = tree_of(store);
-	if (wal_first_pending_sequence(tree->wal) <= sequence)
+	if (wal_first_pending_sequence(tree->wal) <= sequence && !PLANTED(N9))
 		wal_wait_published(self, tree->wal, sequence);
 }
 
@@ -428,6 +434,19 @@ static void put_io(struct stat_writer *writer, const struct io *io)
 	put_stat(writer, "io.registered", io->memory_registered, true);
 }
 
+static void put_records(struct stat_writer *writer, const struct tree *tree)
+{
+	static const struct record_cache_counters none;
+	const struct record_cache_counters *c =
+		tree->records != NULL ? record_cache_counters(tree->records) : &none;
+	put_stat(writer, "records.hits", c->hits, false);
+	put_stat(writer, "records.misses", c->misses, false);
+	put_stat(writer, "records.inserts", c->inserts, false);
+	put_stat(writer, "records.removals", c->removals, false);
+	put_stat(writer, "records.evictions", c->evictions, false);
+	put_stat(writer, "records.held", c->records, true);
+}
+
 static void put_runtime(struct stat_writer *writer, const struct shard_counters *c)
 {
 	put_stat(writer, "runtime.turns", c->turns, false);
@@ -437,6 +456,7 @@ static void put_runtime(struct stat_writer *writer, const struct shard_counters 
 	put_stat(writer, "runtime.calls_received", c->calls_received, false);
 	put_stat(writer, "runtime.sleeps", c->sleeps, false);
 	put_stat(writer, "runtime.wakes_sent", c->wakes_sent, false);
+	put_stat(writer, "runtime.borrows", c->borrows, false);
 	put_stat(writer, "runtime.slice_overruns", c->slice_overruns, false);
 	put_stat(writer, "runtime.foreground_ns", c->foreground_ns, false);
 	put_stat(writer, "runtime.background_ns", c->background_ns, false);
@@ -481,6 +501,7 @@ static size_t tree_stats(struct store *store, struct store_stat *stats)
 	put_log(&writer, wal_counters(tree->wal));
 	put_cache(&writer, buffer_counters(tree->pool));
 	put_io(&writer, shard_io(tree->options.shard));
+	put_records(&writer, tree);
 	put_runtime(&writer, shard_counters(tree->options.shard));
 	put_shape(&writer, tree);
 	put_memory(&writer, tree);

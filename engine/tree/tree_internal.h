@@ -10,6 +10,7 @@
 
 #include "compaction/pacing.h"
 #include "manifest/manifest.h"
+#include "tree/record_cache.h"
 #include "tree/store.h"
 #include "tree/version.h"
 #include "wal/wal.h"
@@ -53,6 +54,7 @@ struct tree {
 	struct store store;
 	struct store_options options;
 	struct buffer_pool *pool;
+	struct record_cache *records; /* NULL: none */
 	struct manifest *manifest;
 	struct wal *wal;
 	struct table_options table_options; /* without the level */
@@ -60,6 +62,7 @@ struct tree {
 	struct memtable_slot *active;
 	struct list immutables; /* of memtable_slot.link, oldest first */
 	uint32_t immutable_count;
+	uint64_t rotations; /* memtables that became immutable so far */
 
 	struct version_set versions;
 	uint64_t next_number;
@@ -81,7 +84,8 @@ struct tree {
 	struct join background;
 	struct wait_list progress; /* woken at the end of every background job and on failures */
 	struct status failure;	   /* for good: writes are refused */
-	struct status trouble;	   /* the last background error; OK again after a success */
+	bool unapplied;	       /* because of a commit that memory had no room for: none after it is visible */
+	struct status trouble; /* the last background error; OK again after a success */
 
 	struct tree_counters counters;
 };

@@ -60,6 +60,10 @@ struct world {
 	struct random random;
 	uint32_t versions[KEYS]; /* 0: not there */
 	uint32_t next_version;
+	bool at_once; /* half of the calls as by a caller without a task, as far as that goes */
+	unsigned written_at_once;
+	unsigned got_at_once;
+	unsigned reads_at_once;
 	void (*run)(struct world *world);
 };
 
@@ -215,6 +219,12 @@ static struct status try_write(struct world *world, unsigned key, uint32_t versi
 	size_t header_size =
 		batch_encode_header(header, version == 0 ? ENTRY_DELETE : ENTRY_PUT, name.size, size);
 	const struct slice pieces[3] = { slice_make(header, header_size), name, slice_make(value, size) };
+	struct status status;
+	if (world->at_once && random_below(&world->random, 2) == 0 &&
+	    tree_store.try_write(world->store, pieces, 3, name.size + size, 0, &status)) {
+		world->written_at_once++;
+		return status;
+	}
 	return tree_store.write(world->self, world->store, pieces, 3, name.size + size, 0);
 }
 
@@ -228,10 +238,30 @@ static void write_some(struct world *world, unsigned count)
 	}
 }
 
+/* False: it takes a task. */
+static bool get_at_once(struct world *world, struct slice name, uint64_t sequence, struct store_value *value,
+			struct status *status)
+{
+	struct store_get get = { .key = name, .hash = hash_key(name), .sequence = sequence };
+	enum store_answer answer;
+	while ((answer = tree_store.try_get(world->store, &get)) == STORE_READ) {
+		world->reads_at_once++;
+		io_carry_out(shard_io(task_shard(world->self)), get.read);
+	}
+	*value = get.value;
+	*status = get.status;
+	world->got_at_once += answer == STORE_DONE;
+	return answer == STORE_DONE;
+}
+
 static struct status get(struct world *world, unsigned key, uint64_t sequence, struct store_value *value)
 {
 	char text[16];
 	struct slice name = key_of(key, text);
+	struct status status;
+	if (world->at_once && random_below(&world->random, 2) == 0 &&
+	    get_at_once(world, name, sequence, value, &status))
+		return status;
 	return tree_store.get(world->self, world->store, name, hash_key(name), sequence, value);
 }
 
@@ -361,6 +391,244 @@ static void test_pins_hold_files(void **state)
 {
 	(void)state;
 	in_world(run_pins, 702);
+}
+
+/* Calls without a task, among others: the same values, and each read and write counted once. */
+static void run_at_once(struct world *world)
+{
+	world->at_once = true;
+	world->options.wal_buffered = true;
+	open_tree(world);
+	for (unsigned round = 0; round < 10; round++) {
+		write_some(world, 150);
+		if (round % 3 == 1)
+			CHECK_OK(flush(world));
+		if (round % 3 == 2)
+			settle(world);
+		uint64_t reads = tree_in(world)->counters.reads;
+		check_newest(world);
+		CHECK(tree_in(world)->counters.reads == reads + KEYS);
+	}
+	CHECK(tree_in(world)->counters.writes == 1500);
+	CHECK(world->written_at_once > 300);
+	close_tree(world);
+	open_tree(world); /* the pool is empty */
+	CHECK(world->report.replayed_commits == 0);
+	unsigned got = world->got_at_once;
+	check_newest(world);
+	CHECK(world->reads_at_once > 10 && world->got_at_once > got + KEYS / 3);
+	close_tree(world);
+}
+
+static void test_calls_at_once(void **state)
+{
+	(void)state;
+	in_world(run_at_once, 711);
+}
+
+static bool write_zero(struct world *world, enum wal_durability durability, struct status *status)
+{
+	uint8_t header[BATCH_HEADER_BYTES_MAX];
+	char text[16];
+	struct slice name = key_of(0, text);
+	size_t size = batch_encode_header(header, ENTRY_DELETE, name.size, 0);
+	const struct slice pieces[3] = { slice_make(header, size), name, slice_make(NULL, 0) };
+	return tree_store.try_write(world->store, pieces, 3, name.size, durability, status);
+}
+
+/* What would wait, or be refused, is for a task to say. */
+static void run_not_at_once(struct world *world)
+{
+	struct status status;
+	world->options.wal_buffered = true;
+	open_tree(world);
+	write_some(world, 10);
+	CHECK(write_zero(world, WAL_PROCESS, &status));
+	CHECK_OK(status);
+	CHECK(!write_zero(world, WAL_POWER, &status));
+	/* A flush that never ends: writers are slowed down, and then it takes a task. */
+	struct tree *tree = tree_in(world);
+	tree->flush_running = true;
+	unsigned writes = 0;
+	world->at_once = true;
+	while (write_zero(world, WAL_PROCESS, &status) && ++writes < 100000)
+		write_some(world, 5);
+	CHECK(writes < 100000 && pacer_pressure(&tree->pacer) >= PACING_FREE);
+	tree->flush_running = false;
+	tree_schedule(tree);
+	settle(world);
+	CHECK(write_zero(world, WAL_PROCESS, &status));
+	CHECK_OK(status);
+	tree->failure = status_make(STATUS_NO_MEMORY);
+	CHECK(!write_zero(world, WAL_PROCESS, &status));
+	tree->failure = status_ok();
+	world->versions[0] = 0;
+	check_newest(world);
+	close_tree(world);
+	/* Without a log there is nothing to write at once. */
+	world->options.durability = WAL_MEMORY;
+	open_tree(world);
+	CHECK(!write_zero(world, 0, &status));
+	close_tree(world);
+}
+
+static void test_calls_not_at_once(void **state)
+{
+	(void)state;
+	in_world(run_not_at_once, 712);
+}
+
+/* A get that waits for its read, while all that it looks at is merged away: what it began with stays. */
+static void run_get_over_merges(struct world *world)
+{
+	char text[16];
+	unsigned key = 0;
+	open_tree(world);
+	write_some(world, 600);
+	close_tree(world);
+	open_tree(world);
+	while (world->versions[key] == 0)
+		key++;
+	struct slice name = key_of(key, text);
+	struct store_get get = { .key = name, .hash = hash_key(name), .sequence = SEQUENCE_MAX };
+	enum store_answer answer = tree_store.try_get(world->store, &get);
+	CHECK(answer == STORE_READ);
+	uint32_t version = world->versions[key];
+	for (unsigned round = 0; round < 4; round++) {
+		write_some(world, 400);
+		CHECK_OK(try_write(world, key, world->versions[key] = ++world->next_version));
+		CHECK_OK(flush(world));
+	}
+	while (answer == STORE_READ) {
+		io_carry_out(shard_io(task_shard(world->self)), get.read);
+		answer = tree_store.try_get(world->store, &get);
+	}
+	CHECK(answer == STORE_DONE);
+	CHECK_OK(get.status);
+	check_value(&get.value, version);
+	tree_store.value_release(world->store, &get.value);
+	settle(world);
+	CHECK(count_tables(world->directory) == live_tables(world));
+	check_newest(world);
+	close_tree(world);
+}
+
+static void test_a_get_outlives_merges(void **state)
+{
+	(void)state;
+	in_world(run_get_over_merges, 713);
+}
+
+/* --- the record cache --- */
+
+static uint64_t records_held(struct world *world)
+{
+	return record_cache_counters(tree_in(world)->records)->records;
+}
+
+/* A get of the key that has come as far as its first read; it was not in memory. */
+static void begin_get(struct world *world, struct slice name, struct store_get *get)
+{
+	*get = (struct store_get) { .key = name, .hash = hash_key(name), .sequence = SEQUENCE_MAX };
+	CHECK(tree_store.try_get(world->store, get) == STORE_READ);
+}
+
+static void end_get(struct world *world, struct store_get *get, uint32_t version)
+{
+	enum store_answer answer = STORE_READ;
+	while (answer == STORE_READ) {
+		io_carry_out(shard_io(task_shard(world->self)), get->read);
+		answer = tree_store.try_get(world->store, get);
+	}
+	CHECK(answer == STORE_DONE);
+	CHECK_OK(get->status);
+	check_value(&get->value, version);
+	tree_store.value_release(world->store, &get->value);
+}
+
+static void check_get(struct world *world, unsigned key)
+{
+	struct store_value value;
+	CHECK_OK(get(world, key, SEQUENCE_MAX, &value));
+	check_value(&value, world->versions[key]);
+	tree_store.value_release(world->store, &value);
+}
+
+/* The key in a table, nothing of it in memory. */
+static void put_away(struct world *world, unsigned key)
+{
+	CHECK_OK(try_write(world, key, world->versions[key] = ++world->next_version));
+	close_tree(world);
+	open_tree(world);
+}
+
+static void run_records(struct world *world)
+{
+	enum { KEY = 7 };
+	char text[16];
+	struct slice name = key_of(KEY, text);
+	struct store_get pending;
+	world->options.record_bytes = 256 << 10;
+	open_tree(world);
+
+	/* What was read once is answered from the cache, whatever becomes of the table; a write ends that. */
+	put_away(world, KEY);
+	check_get(world, KEY);
+	CHECK(records_held(world) == 1);
+	uint64_t tables_asked = tree_in(world)->counters.tables_probed;
+	check_get(world, KEY);
+	CHECK(tree_in(world)->counters.tables_probed == tables_asked);
+	CHECK_OK(try_write(world, KEY, world->versions[KEY] = ++world->next_version));
+	CHECK(records_held(world) == 0);
+	check_get(world, KEY);
+
+	/* A snapshot from before the cached version does not see it. */
+	world->snapshot = world->sequence;
+	uint32_t before = world->versions[KEY];
+	CHECK_OK(try_write(world, KEY, world->versions[KEY] = ++world->next_version));
+	CHECK_OK(flush(world));
+	check_get(world, KEY);
+	CHECK(records_held(world) == 1);
+	struct store_value value;
+	CHECK_OK(get(world, KEY, world->snapshot, &value));
+	check_value(&value, before);
+	tree_store.value_release(world->store, &value);
+	world->snapshot = UINT64_MAX;
+
+	/* A get that began before a write and ends after it must not leave the old version behind ... */
+	put_away(world, KEY);
+	begin_get(world, name, &pending);
+	uint32_t old = world->versions[KEY];
+	CHECK_OK(try_write(world, KEY, world->versions[KEY] = ++world->next_version));
+	end_get(world, &pending, old);
+	CHECK(records_held(world) == 0);
+	CHECK_OK(flush(world));
+	check_get(world, KEY);
+
+	/* ... nor when the memtable with the write is a table already. */
+	put_away(world, KEY);
+	begin_get(world, name, &pending);
+	old = world->versions[KEY];
+	CHECK_OK(try_write(world, KEY, world->versions[KEY] = ++world->next_version));
+	CHECK_OK(flush(world));
+	end_get(world, &pending, old);
+	CHECK(records_held(world) == 0);
+	check_get(world, KEY);
+
+	/* A deleted key stays deleted. */
+	put_away(world, KEY);
+	check_get(world, KEY);
+	CHECK_OK(try_write(world, KEY, 0));
+	world->versions[KEY] = 0;
+	CHECK_OK(flush(world));
+	CHECK(status_is(get(world, KEY, SEQUENCE_MAX, &value), STATUS_NOT_FOUND));
+	close_tree(world);
+}
+
+static void test_records_are_the_newest(void **state)
+{
+	(void)state;
+	in_world(run_records, 714);
 }
 
 /* A cursor sees its snapshot over flushes and merges, and holds the files it needs. */
@@ -727,6 +995,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_files_are_the_live_tables),
 		cmocka_unit_test(test_pins_hold_files),
+		cmocka_unit_test(test_calls_at_once),
+		cmocka_unit_test(test_calls_not_at_once),
+		cmocka_unit_test(test_a_get_outlives_merges),
+		cmocka_unit_test(test_records_are_the_newest),
 		cmocka_unit_test(test_cursors_see_their_snapshot),
 		cmocka_unit_test(test_flushes_and_merges_side_by_side),
 		cmocka_unit_test(test_flush_is_tried_again),

@@ -1,5 +1,6 @@
 #include "base/assert.h"
 #include "base/memory.h"
+#include "base/planted.h"
 #include "compaction/chain.h"
 #include "compaction/compaction.h"
 #include "compaction/merge.h"
@@ -160,7 +161,7 @@ MAY_SUSPEND static struct status switch_version(struct task *self, struct tree *
 	struct version *base = tree->versions.current;
 	version_reference(base);
 	struct status status = apply_edit(self, tree, edit);
-	bool outdated = base != tree->versions.current;
+	bool outdated = base != tree->versions.current && !PLANTED(M16);
 	version_release(&tree->versions, base);
 	if (!status_is_ok(status) || outdated) {
 		/* Not installed, or made from a version that is no longer the current one. */
@@ -264,6 +265,8 @@ MAY_SUSPEND static struct status flush_install(struct task *self, struct tree *t
 	struct manifest_edit edit = { .add = job->outputs,
 				      .add_count = job->output_count,
 				      .flushed_log_number = slot->last_log_number };
+	if (PLANTED(N1) && !tree->replaying)
+		edit.flushed_log_number = wal_last_applied(tree->wal);
 	struct status status = switch_version(self, tree, &edit, opened, job->output_count, NULL, 0);
 	if (!status_is_ok(status))
 		close_outputs(self, tree, opened, job->output_count);
@@ -277,6 +280,8 @@ MAY_SUSPEND struct status tree_flush_oldest(struct task *self, struct tree *tree
 	struct flush_context flush = { .tree = tree, .slot = slot };
 	struct compaction job;
 	TRY(flush_write(self, &flush, &job));
+	if (PLANTED(M5))
+		wal_release(tree->wal, slot->last_log_number);
 	struct status status = flush_install(self, tree, slot, &job);
 	if (status_is_ok(status)) {
 		tree->counters.flushes++;
@@ -395,7 +400,7 @@ static uint64_t merge_next_number(void *context)
 static bool merge_is_bottom(void *context, struct slice key)
 {
 	struct merge *merge = context;
-	for (unsigned l = merge->output_level + 1; l < LEVELS_MAX; l++) {
+	for (unsigned l = merge->output_level + 1 + PLANTED(M13); l < LEVELS_MAX; l++) {
 		const struct version_level *level = &merge->version->levels[l];
 		size_t *at = &merge->bottom_at[l];
 		while (*at < level->count && slice_compare(level->tables[*at]->table->meta.largest, key) < 0)

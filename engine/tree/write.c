@@ -1,5 +1,6 @@
 #include "base/assert.h"
 #include "base/batch.h"
+#include "base/hash.h"
 #include "tree/tree_internal.h"
 
 #include "base/poison.h"
@@ -118,6 +119,7 @@ static void tree_fail(struct tree *tree, struct status status)
 {
 	if (status_is_ok(tree->failure))
 		tree->failure = status;
+	tree->unapplied = true;
 	wait_list_wake_all(&tree->progress);
 }
 
@@ -137,6 +139,7 @@ struct status tree_rotate(struct tree *tree)
 	fresh->last_sequence = tree->active->last_sequence;
 	list_add_last(&tree->immutables, &tree->active->link);
 	tree->immutable_count++;
+	tree->rotations++;
 	tree->active = fresh;
 	return status_ok();
 }
@@ -163,6 +166,13 @@ void tree_rotate_if_due(struct tree *tree)
 		tree_schedule(tree);
 }
 
+/* What the record cache has of the key is older than what the memtable is about to get. */
+static inline void forget_record(struct tree *tree, struct slice key)
+{
+	if (tree->records != NULL && !record_cache_is_empty(tree->records))
+		record_cache_remove(tree->records, key, hash_key(key));
+}
+
 static struct status apply_payload(struct tree *tree, uint64_t sequence, struct slice payload)
 {
 	const struct memtable_ops *ops = tree->options.memtable;
@@ -174,6 +184,7 @@ static struct status apply_payload(struct tree *tree, uint64_t sequence, struct 
 		if (!batch_decode(&rest, &entry))
 			return status_make(STATUS_CORRUPT);
 		entry.sequence = sequence;
+		forget_record(tree, entry.key);
 		TRY(ops->insert(slot->memtable, &entry, needed));
 		slot->user_bytes += entry.key.size + entry.value.size;
 	}
@@ -184,8 +195,8 @@ static struct status apply_payload(struct tree *tree, uint64_t sequence, struct 
 void tree_apply(void *context, const struct wal_commit *commit)
 {
 	struct tree *tree = context;
-	/* After a failure nothing more becomes visible here: it is in the log, and found at the next open. */
-	if (!status_is_ok(tree->failure))
+	/* Nothing behind it becomes visible here: it is in the log, and found at the next open. */
+	if (tree->unapplied)
 		return;
 	struct status status = apply_payload(tree, commit->sequence, commit->payload);
 	if (!status_is_ok(status)) {
@@ -229,6 +240,7 @@ static struct status apply_unlogged(struct tree *tree, const struct slice *piece
 				       .value = pieces[2],
 				       .sequence = sequence,
 				       .kind = (enum entry_kind)pieces[0].data[0] };
+		forget_record(tree, entry.key);
 		TRY(ops->insert(slot->memtable, &entry, oldest_needed(tree, sequence)));
 		slot->user_bytes += entry.key.size + entry.value.size;
 		slot->last_sequence = sequence;
@@ -255,8 +267,10 @@ MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, con
 		if (durability == 0)
 			durability = tree->options.durability;
 		TRY(wal_append(self, tree->wal, pieces, count, durability));
-		/* Durable but not visible is possible only when memory ran out. */
-		TRY(tree->failure);
+		/* Durable but not visible is possible only when memory ran out. Any other failure since, as
+		 * of a flush, takes nothing away from what this commit was promised. */
+		if (tree->unapplied)
+			return tree->failure;
 	} else {
 		TRY(apply_unlogged(tree, pieces, count));
 	}
@@ -279,7 +293,7 @@ bool tree_try_write(struct store *store, const struct slice *pieces, size_t coun
 		durability = tree->options.durability;
 	if (!wal_try_append(tree->wal, pieces, count, durability, status))
 		return false;
-	if (status_is_ok(*status))
+	if (status_is_ok(*status) && tree->unapplied)
 		*status = tree->failure;
 	if (status_is_ok(*status)) {
 		tree->counters.writes++;

@@ -1,6 +1,6 @@
 /*
  * driver.h: the contract between the bench and an engine under test. An engine is added with one file in
- * this folder and one line in drivers.c.
+ * this folder and one line in drivers.c (and one in cmake/libraries.cmake if it is a library).
  *
  * The bench owns clocks, histograms, key and value generation, and verification; a driver only moves
  * bytes. One driver instance is open in a process at a time. Client functions are called by one client at
@@ -58,6 +58,7 @@ struct driver_ops {
 	const char *name;
 	const char *summary;
 	uint32_t capabilities;
+	const char *library_version; /* of the library that is the engine, "7.8.3"; NULL: it is none */
 
 	/* Checks option names and values without opening; on error the message names the option and *bad
 	 * is its index (SIZE_MAX if none in particular), so that the caller can print its line. */

@@ -396,6 +396,7 @@ const struct driver_ops rocksdb_driver = {
 	.name = "rocksdb",
 	.summary = "RocksDB through its C API, with its defaults or tuned",
 	.capabilities = DRIVER_SCANS,
+	.library_version = CASCADE_ROCKSDB_VERSION,
 	.check = rocksdb_options_check,
 	.describe = rocksdb_options_describe,
 	.open = open_database,
