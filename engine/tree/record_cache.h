@@ -9,9 +9,9 @@
  * the key and none was rotated since the read began.
  *
  * Records lie in a ring in the order in which they came; a hand goes round, drops those that were not used
- * since it last passed, and moves the others to the front (CLOCK over records of any size). A record is taken in
- * when its key comes a second time within about as many keys as the cache holds, so that what is read once passes
- * by; until the ring is full for the first time, at once.
+ * since it last passed, and moves the others to the front (CLOCK over records of any size). A record is taken
+ * in when its key comes a second time within about as many keys as the cache holds, so that what is read once
+ * passes by; until the ring is full for the first time, at once.
  */
 #ifndef CASCADE_TREE_RECORD_CACHE_H
 #define CASCADE_TREE_RECORD_CACHE_H
