@@ -83,6 +83,7 @@ static cascade *open_cold(const char *io)
 struct reader {
 	cascade *db;
 	cascade_status status;
+	atomic_bool done;
 	pthread_t thread;
 };
 
@@ -96,6 +97,7 @@ static void *read_key(void *argument)
 	else
 		CHECK(strstr(cascade_error_message(), "the barrier says no") != NULL);
 	cascade_value_release(&value);
+	atomic_store(&reader->done, true);
 	return NULL;
 }
 
@@ -106,13 +108,25 @@ static void read_key_in_task(cascade *db, void *argument)
 	(void)read_key(reader);
 }
 
-/* Starts a thread that stands at the barrier afterwards. */
-static void start_reader(struct reader *reader, cascade *db)
+/* A cold database, and a thread that stands at the barrier. Where the resident was busy just then, a task has
+ * read the key, and all begins anew. */
+static cascade *open_with_reader(const char *io, struct reader *reader)
 {
-	*reader = (struct reader) { .db = db };
-	CHECK(pthread_create(&reader->thread, NULL, read_key, reader) == 0);
-	while (atomic_load(&barrier.waiting) == 0)
-		sched_yield();
+	for (;;) {
+		cascade *db = open_cold(io);
+		barrier_put_up(db, true);
+		while (!runtime_borrow(db->runtime, 0))
+			sched_yield();
+		runtime_return(db->runtime, 0);
+		*reader = (struct reader) { .db = db };
+		CHECK(pthread_create(&reader->thread, NULL, read_key, reader) == 0);
+		while (atomic_load(&barrier.waiting) == 0 && !atomic_load(&reader->done))
+			sched_yield();
+		if (atomic_load(&barrier.waiting) > 0)
+			return db;
+		CHECK(pthread_join(reader->thread, NULL) == 0);
+		CHECK_OK(cascade_close(db));
+	}
 }
 
 static cascade_status end_reader(struct reader *reader)
@@ -146,10 +160,8 @@ static bool is_closing(cascade *db)
 /* Nobody holds the shard while a thread reads; what it reads into, and from, stays until it has. */
 static void close_waits(const char *io)
 {
-	cascade *db = open_cold(io);
-	barrier_put_up(db, true);
 	struct reader reader;
-	start_reader(&reader, db);
+	cascade *db = open_with_reader(io, &reader);
 	struct closer closer = { .db = db };
 	pthread_t thread;
 	CHECK(pthread_create(&thread, NULL, close_database, &closer) == 0);
@@ -180,10 +192,8 @@ static void test_close_waits_for_reads(void **state)
 static void test_tasks_join_the_read(void **state)
 {
 	(void)state;
-	cascade *db = open_cold("uring");
-	barrier_put_up(db, true);
 	struct reader reader;
-	start_reader(&reader, db);
+	cascade *db = open_with_reader("uring", &reader);
 	uint64_t reads = stat_of(db, "io.reads");
 	enum { TASKS = 20 };
 	struct reader in_tasks[TASKS];
@@ -206,13 +216,11 @@ static void test_tasks_join_the_read(void **state)
 static void test_a_read_fails(void **state)
 {
 	(void)state;
-	cascade *db = open_cold("uring");
-	barrier_put_up(db, true);
-	barrier.fails = true;
 	struct reader reader;
 	struct reader in_task;
 	cascade_future *future;
-	start_reader(&reader, db);
+	cascade *db = open_with_reader("uring", &reader);
+	atomic_store(&barrier.fails, true);
 	CHECK_OK(cascade_run_async(db, 0, read_key_in_task, &in_task, &future));
 	while (stat_of(db, "cache.joined") == 0)
 		sched_yield();

@@ -83,17 +83,39 @@ static void sweep_shard(void *context, const char *name)
 	memory_free(directory);
 }
 
-/* A creation that never ended: ROOT.new stands, ROOT does not. Nothing in it was ever acknowledged. */
+/* A creation that never ended: ROOT.new stands, ROOT does not. Nothing in it was ever acknowledged. ROOT.new
+ * stays until there is a ROOT: shards without either are a database that has lost it. */
 static struct status sweep_unfinished(struct io *io, const char *path)
 {
 	struct sweep sweep = { .io = io, .directory = path };
 	TRY(io_list(io, path, sweep_shard, &sweep));
-	TRY(sweep.status);
-	char *root_new = root_join(path, "ROOT.new");
-	if (root_new == NULL)
+	return sweep.status;
+}
+
+static struct status sync_directory(struct io *io, const char *path)
+{
+	struct io_request request = { .operation = IO_SYNC_DIRECTORY, .path = path };
+	return io_execute(io, &request);
+}
+
+/* The database's directory is one more name that is not durable by itself. */
+static struct status sync_parent(struct io *io, const char *path)
+{
+	char *parent = memory_copy_string(path);
+	if (parent == NULL)
 		return status_make(STATUS_NO_MEMORY);
-	struct status status = unlink_path(io, root_new);
-	memory_free(root_new);
+	size_t length = strlen(parent);
+	while (length > 1 && parent[length - 1] == '/')
+		length--;
+	while (length > 0 && parent[length - 1] != '/')
+		length--;
+	while (length > 1 && parent[length - 1] == '/')
+		length--;
+	if (length == 0)
+		parent[length++] = '.';
+	parent[length] = '\0';
+	struct status status = sync_directory(io, parent);
+	memory_free(parent);
 	return status;
 }
 
@@ -103,14 +125,18 @@ static struct status find_or_begin(cascade *db, struct root *root, bool *create)
 	struct directory_contents contents = { 0 };
 	TRY(io_list(db->io, db->path, note_name, &contents));
 	*create = !contents.root;
-	if (contents.root)
-		return root_read(db->io, db->path, root);
+	if (contents.root) {
+		TRY(root_read(db->io, db->path, root));
+		/* Whoever created it may have been killed before the name was durable. */
+		return sync_directory(db->io, db->path);
+	}
 	if (contents.shards > 0 && !contents.root_new)
 		return status_error(STATUS_CORRUPT, "%s/ROOT: missing, though shards are there", db->path);
 	if (!db->options.create)
 		return status_error(STATUS_NOT_FOUND, "%s: no database here, and create is false", db->path);
 	if (contents.root_new)
 		TRY(sweep_unfinished(db->io, db->path));
+	TRY(sync_parent(db->io, db->path));
 	*root = (struct root) { .id = { random_entropy(), random_entropy() },
 				.shards = db->options.shards,
 				.created_ns = clock_wall_ns() };
@@ -201,8 +227,7 @@ static struct status make_shard_directories(cascade *db, bool create)
 	}
 	if (!create)
 		return status_ok();
-	struct io_request sync = { .operation = IO_SYNC_DIRECTORY, .path = db->path };
-	return io_execute(db->io, &sync);
+	return sync_directory(db->io, db->path);
 }
 
 static void run_open(struct task *self, void *argument)

@@ -106,6 +106,9 @@ struct status root_begin(struct io *io, const char *path, const struct root *roo
 	if (file != NULL && page != NULL) {
 		root_encode(root, page);
 		status = page_transfer(io, IO_WRITE, file, page, IO_OPEN_WRITE | IO_OPEN_CREATE);
+		/* Of a creation that never ended. */
+		if (status_is(status, STATUS_INVALID))
+			status = page_transfer(io, IO_WRITE, file, page, IO_OPEN_WRITE);
 	}
 	if (status_is_ok(status))
 		status = sync_directory(io, path);

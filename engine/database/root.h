@@ -36,7 +36,8 @@ struct root {
 /* STATUS_NOT_FOUND: no database here. STATUS_FORMAT: another version. STATUS_CORRUPT. */
 MUST_CHECK struct status root_read(struct io *io, const char *path, struct root *root);
 
-/* Writes ROOT.new and makes it durable, name included. */
+/* Writes ROOT.new, which may be there from a creation that never ended, and makes it durable, name included.
+ */
 MUST_CHECK struct status root_begin(struct io *io, const char *path, const struct root *root);
 
 /* ROOT.new becomes ROOT, durably. */

@@ -91,9 +91,12 @@ void hold_lend(struct shard *shard)
 	    atomic_compare_exchange_strong_explicit(&shard->hold, &state, HOLD_TAKEN | HOLD_RESIDENT,
 						    memory_order_acquire, memory_order_relaxed))
 		return;
+	atomic_store_explicit(&shard->hold_wanted, 1, memory_order_relaxed);
 	while (atomic_load_explicit(&shard->hold, memory_order_relaxed) == HOLD_LENT)
 		futex_wait(&shard->hold, HOLD_LENT, UINT64_MAX);
-	hold_take(shard);
+	/* As one who slept, even if it is free: the wake that ended the sleep may have been another's. */
+	hold_await(shard, HOLD_TAKEN | HOLD_RESIDENT);
+	atomic_store_explicit(&shard->hold_wanted, 0, memory_order_relaxed);
 }
 
 static void begin_borrowing(struct shard *shard)
@@ -108,6 +111,8 @@ bool runtime_borrow(struct runtime *runtime, uint32_t index)
 	ASSERT(index < runtime->shard_count);
 	ASSERT(shard_current() == NULL); /* else the thread would forget whose it is */
 	struct shard *shard = runtime->shards[index];
+	if (runtime->stepper != NULL && !runtime->stepper->lends(runtime->stepper, shard))
+		return false;
 	for (unsigned round = 0;; round++) {
 		if (atomic_load_explicit(&shard->hold_wanted, memory_order_relaxed) == 0 &&
 		    hold_try(shard, HOLD_TAKEN))
@@ -129,6 +134,8 @@ void runtime_borrow_again(struct runtime *runtime, uint32_t index)
 {
 	struct shard *shard = runtime->shards[index];
 	DASSERT(shard_current() == NULL);
+	if (runtime->stepper != NULL)
+		runtime->stepper->lends_again(runtime->stepper);
 	for (unsigned round = 0; !hold_try(shard, HOLD_TAKEN); round++) {
 		if (round == BORROW_ROUNDS) {
 			hold_await(shard, HOLD_TAKEN);

@@ -30,10 +30,9 @@ enum { ROUNDS = 10000 };
 
 static struct runtime *create(const char *backend, uint64_t poll_ns_max)
 {
-	struct runtime_options options = { .shards = 1,
-					   .io_backend = backend,
-					   .io = { .depth = 32 },
-					   .poll_ns_max = poll_ns_max };
+	struct runtime_options options = {
+		.shards = 1, .io_backend = backend, .io = { .depth = 32 }, .poll_ns_max = poll_ns_max
+	};
 	struct runtime *runtime;
 	char notice[200];
 	assert_ok(runtime_create(&options, &runtime, notice, sizeof(notice)));
@@ -221,13 +220,12 @@ static void test_no_wake_up_is_lost(void **state)
 	struct request request;
 	request_init(&request, sleep_and_tell, &sleeper);
 	assert_ok(runtime_submit(runtime, 0, &request));
-	unsigned left_behind = 0;
 	for (unsigned i = 0; i < ROUNDS / 4; i++) {
 		struct future told;
 		future_init(&told);
 		burn(random_below(&random, 6000));
-		if (!runtime_borrow(runtime, 0))
-			continue;
+		while (!runtime_borrow(runtime, 0))
+			;
 		if (i % 2 == 0 || sleeper.task == NULL) {
 			CHECK(status_is_ok(task_spawn(shard_current(), &type, &told, TASK_BACKGROUND, NULL)));
 		} else {
@@ -235,13 +233,11 @@ static void test_no_wake_up_is_lost(void **state)
 			task_resume(sleeper.task);
 		}
 		runtime_return(runtime, 0);
-		left_behind++;
 		future_wait(&told);
 	}
 	runtime_run(runtime, 0, end_sleeper, &sleeper);
 	future_wait(&request.future);
 	runtime_destroy(runtime);
-	assert_true(left_behind > ROUNDS / 40);
 }
 
 struct last_call {
