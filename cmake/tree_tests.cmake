@@ -6,7 +6,7 @@ set(text_sources ${CMAKE_SOURCE_DIR}/tests/source_tree.c)
 file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*_test.c)
 file(GLOB_RECURSE support CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*.c)
 list(FILTER support EXCLUDE REGEX "_(test|fuzz)\\.c$")
-list(FILTER support EXCLUDE REGEX "tests/fuzz/") # cmake/fuzz.cmake has those
+list(FILTER support EXCLUDE REGEX "tests/(fuzz|sim)/") # cmake/fuzz.cmake and cmake/sim.cmake have those
 list(REMOVE_ITEM support ${text_sources})
 set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${tests} ${support} ${text_sources})
 
@@ -17,12 +17,15 @@ endif()
 if(support AND CASCADE_TESTS)
   add_library(test_support STATIC ${support})
   target_include_directories(test_support PUBLIC ${CMAKE_SOURCE_DIR}/tests)
-  target_link_libraries(test_support PUBLIC ${whole_tree} layer_io_for_tests PkgConfig::CMOCKA)
+  target_link_libraries(test_support PUBLIC ${whole_tree} layer_runtime_for_tests PkgConfig::CMOCKA)
   set(whole_tree test_support)
 endif()
 
 if(TARGET fuzz_support)
   list(APPEND whole_tree fuzz_support) # format_damage_test damages what the fuzz targets damage
+endif()
+if(TARGET sim_support)
+  list(APPEND whole_tree sim_support) # of cascade_sim_test
 endif()
 foreach(test ${tests})
   get_filename_component(name ${test} NAME_WE)

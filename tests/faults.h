@@ -87,11 +87,11 @@ static void fault_submit(struct io *io, struct io_request *request)
 	}
 }
 
-static void fault_carry_out(struct io_request *request)
+static void fault_carry_out(const struct io *io, struct io_request *request)
 {
 	bool hits = fault_hits(request);
 	if (!hits || faults.kind == FAULT_LATE_WRITE)
-		faults.inner->carry_out(request);
+		faults.inner->carry_out(io, request);
 	if (hits)
 		request->status = status_error(faults.code, "injected");
 }

@@ -142,8 +142,9 @@ static int make_call(const struct transfer_call *call)
 	return result < 0 ? -errno : (int)result;
 }
 
-void blocking_carry_out(struct io_request *request)
+void blocking_carry_out(const struct io *io, struct io_request *request)
 {
+	(void)io;
 	struct transfer_call call;
 	int calls = 0;
 	do {

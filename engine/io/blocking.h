@@ -14,6 +14,6 @@ MUST_CHECK struct status blocking_lock(struct io *io, const char *path, int *loc
 void blocking_unlock(struct io *io, int lock);
 
 /* io_backend.carry_out, for any request that has begun (transfer.h); `result` counts the calls. */
-void blocking_carry_out(struct io_request *request);
+void blocking_carry_out(const struct io *io, struct io_request *request);
 
 #endif

@@ -163,6 +163,8 @@ struct known_file {
 	char path[];
 };
 
+static const struct io_backend faulty_over_simulated;
+
 struct faulty_io {
 	struct io base;
 	struct io *inner;
@@ -633,15 +635,21 @@ static bool apply(struct wrapped *wrapped, const char *path)
 	}
 }
 
-static void faulty_submit(struct io *base, struct io_request *request)
+static struct wrapped *wrap(struct faulty_io *io, struct io_request *request)
 {
-	struct faulty_io *io = faulty_of(base);
 	struct wrapped *wrapped = take(sizeof(*wrapped));
 	wrapped->inner = *request;
 	wrapped->inner.complete = inner_complete;
 	wrapped->inner.context = wrapped;
 	wrapped->io = io;
 	wrapped->outer = request;
+	return wrapped;
+}
+
+static void faulty_submit(struct io *base, struct io_request *request)
+{
+	struct faulty_io *io = faulty_of(base);
+	struct wrapped *wrapped = wrap(io, request);
 	const char *path = path_of(io, request);
 	choose(io->plan, wrapped, path);
 	bool goes_on = true;
@@ -656,6 +664,62 @@ static void faulty_submit(struct io *base, struct io_request *request)
 		remove_file(io, request->file);
 	if (goes_on)
 		io_submit(io->inner, &wrapped->inner);
+}
+
+/* --- requests that their callers carry out --- */
+
+/* The latest that is to fail soon: what fails here is not to wait for a poll. */
+static void take_back(struct wrapped *wrapped)
+{
+	struct wrapped **link = &wrapped->io->failed;
+	while (*link != wrapped)
+		link = &(*link)->next;
+	ASSERT(wrapped->next == NULL);
+	*link = NULL;
+	wrapped->io->failed_end = link;
+}
+
+/* What goes wrong once the inner backend is done. */
+static void spoil_carried(struct wrapped *wrapped, const char *path)
+{
+	struct simulated_world *world = simulated_world_of(wrapped->io->inner);
+	if (!wrapped->fires || !status_is_ok(wrapped->status))
+		return;
+	switch (wrapped->kind) {
+	case FAULTY_STALL:
+		simulated_advance_to(world, simulated_now_ns(world) + wrapped->delay_ns);
+		break;
+	case FAULTY_FLIP:
+	case FAULTY_ZERO:
+		spoil_read(wrapped);
+		break;
+	case FAULTY_ERROR_DONE:
+		wrapped->status = injected(wrapped, path);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Over the simulated disk alone, which is of one thread: nobody touches `files` and `failed` meanwhile. */
+static void faulty_carry_out(const struct io *base, struct io_request *request)
+{
+	struct faulty_io *io = faulty_of((struct io *)(uintptr_t)base);
+	struct wrapped *wrapped = wrap(io, request);
+	const char *path = path_of(io, request);
+	choose(io->plan, wrapped, path);
+	if (!wrapped->fires || apply(wrapped, path)) {
+		io_carry_out(io->inner, &wrapped->inner);
+		wrapped->status = wrapped->inner.status;
+		spoil_carried(wrapped, path);
+	} else {
+		take_back(wrapped);
+	}
+	request->status = wrapped->status;
+	request->transferred = wrapped->inner.transferred;
+	request->result = wrapped->inner.result;
+	memcpy(request->private_words, wrapped->inner.private_words, sizeof(request->private_words));
+	free(wrapped);
 }
 
 /* --- the backend --- */
@@ -712,6 +776,14 @@ static unsigned faulty_poll(struct io *base, uint64_t wait_ns)
 	}
 }
 
+bool faulty_is_ready(const struct io *base)
+{
+	ASSERT(base->backend == &faulty_over_simulated);
+	const struct faulty_io *io = (const struct faulty_io *)(const void *)base;
+	return io->failed != NULL || simulated_is_ready(io->inner) ||
+	       (io->held != NULL && io->held->due_ns <= simulated_now_ns(simulated_world_of(io->inner)));
+}
+
 static void faulty_wake(struct io *base)
 {
 	io_wake(faulty_of(base)->inner);
@@ -758,7 +830,7 @@ static struct status faulty_create_instance(const struct io_options *options, st
 		memory_free(io);
 		return status;
 	}
-	io->base.backend = &io_backend_faulty;
+	io->base.backend = is_simulated(io) ? &faulty_over_simulated : &io_backend_faulty;
 	io->base.promises = io->inner->promises;
 	io->plan = installed;
 	io->failed_end = &io->failed;
@@ -778,17 +850,13 @@ static void faulty_destroy_instance(struct io *base)
 	memory_free(io);
 }
 
-const struct io_backend io_backend_faulty = {
-	.name = "faulty",
-	.summary = "another backend, of which chosen requests go wrong",
-	.create = faulty_create_instance,
-	.destroy = faulty_destroy_instance,
-	.submit = faulty_submit,
-	.poll = faulty_poll,
-	.wake = faulty_wake,
-	.list = faulty_list,
-	.lock = faulty_lock,
-	.unlock = faulty_unlock,
-	.hold = faulty_hold,
-	.register_memory = faulty_register_memory,
-};
+#define FAULTY_ROW                                                                                     \
+	.name = "faulty", .summary = "another backend, of which chosen requests go wrong",             \
+	.create = faulty_create_instance, .destroy = faulty_destroy_instance, .submit = faulty_submit, \
+	.poll = faulty_poll, .wake = faulty_wake, .list = faulty_list, .lock = faulty_lock,            \
+	.unlock = faulty_unlock, .hold = faulty_hold, .register_memory = faulty_register_memory
+
+const struct io_backend io_backend_faulty = { FAULTY_ROW };
+
+/* What its instances over the simulated disk have. */
+static const struct io_backend faulty_over_simulated = { FAULTY_ROW, .carry_out = faulty_carry_out };

@@ -70,6 +70,9 @@ void faulty_destroy(struct faulty *plan);
  */
 void faulty_install(struct faulty *plan, const char *inner);
 
+/* As simulated_is_ready, for an instance of "faulty" over one of "simulated". */
+bool faulty_is_ready(const struct io *io);
+
 enum { FAULTY_RULES_MAX = 32 };
 
 /* Rules may come and go while requests are under way. Returns the rule's number. */

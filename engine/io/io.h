@@ -114,7 +114,8 @@ struct io_backend {
 	void (*submit)(struct io *io, struct io_request *request);
 	unsigned (*poll)(struct io *io, uint64_t wait_ns);
 	void (*wake)(struct io *io);
-	void (*carry_out)(struct io_request *request); /* may be NULL: all must be submitted */
+	/* May be NULL: all must be submitted. */
+	void (*carry_out)(const struct io *io, struct io_request *request);
 	MUST_CHECK struct status (*list)(struct io *io, const char *path,
 					 void (*each)(void *context, const char *name), void *context);
 	MUST_CHECK struct status (*lock)(struct io *io, const char *path, int *lock);
@@ -151,6 +152,10 @@ extern const struct io_backend *io_backends[];
  * nothing. At most two. Before any other thread starts.
  */
 void io_backend_add(const struct io_backend *backend);
+
+/* From now on io_create makes this backend (a name, borrowed) where it is asked for one of a release; for
+ * tests of what stands above. NULL: no more. */
+void io_set_stand_in(const char *backend);
 
 static inline void io_destroy(struct io *io)
 {

@@ -65,7 +65,7 @@ static void *run_thread(void *argument)
 		struct io_request *request = io_queue_take(&posix->pending);
 		if (request != NULL) {
 			pthread_mutex_unlock(&posix->mutex);
-			blocking_carry_out(request);
+			blocking_carry_out(&posix->base, request);
 			push_done(posix, request);
 			pthread_mutex_lock(&posix->mutex);
 		} else if (posix->stopping) {
@@ -116,7 +116,7 @@ static unsigned perform_here(struct posix *posix, struct io_queue *ready)
 	unsigned done = 0;
 	struct io_request *request;
 	while ((request = io_queue_take(ready)) != NULL) {
-		blocking_carry_out(request);
+		blocking_carry_out(&posix->base, request);
 		done += finish(posix, request);
 	}
 	return done;

@@ -23,6 +23,9 @@
  *   allocated take room; a write is cut at a page where the room ends, and one that gets none is refused.
  * - Closing a file syncs nothing.
  *
+ * A request that its caller carries out itself (io_carry_out) has been done when the call returns: the clock
+ * moves to that moment, and what is due before it happens before it.
+ *
  * simulated_crash makes another world out of what a crash at this moment could leave, and leaves this one
  * running. The requests themselves go through transfer.h, as over a kernel, so that the handling of short
  * transfers and passing errors is under test too. The world's own memory comes from the C library and not

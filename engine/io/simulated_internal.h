@@ -121,9 +121,16 @@ struct sim_lock {
 struct simulated;
 
 /* One kernel call of a request from its submission to its effect, or an alarm. */
+/* A request that its caller carries out: nobody polls for it. */
+struct sim_carried {
+	bool done;
+	int calls;
+};
+
 struct sim_call {
 	struct sim_call *next;
 	struct simulated *simulated;
+	struct sim_carried *carried; /* NULL: the request was submitted */
 	struct io_request *request; /* NULL: an alarm */
 	struct transfer_call call;
 	struct sim_inode *inode; /* of the handle, or of the directory that is synced; may be NULL */

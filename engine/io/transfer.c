@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/planted.h"
 #include "io/backend.h"
 
 #if defined(__SANITIZE_THREAD__)
@@ -389,7 +390,7 @@ static bool take_transfer(struct io_request *request, int result)
 {
 	const struct transfer_file *file = transfer_file(request->file);
 	if (is_passing(result))
-		return try_again(request, -result);
+		return PLANTED(M9) || try_again(request, -result);
 	if (result == -EINVAL && file->opened_direct && step_of(request) != STEP_GONE_BUFFERED &&
 	    go_buffered(request))
 		return false;
@@ -406,7 +407,7 @@ static bool take_transfer(struct io_request *request, int result)
 		request->transferred += got; /* the end of the file */
 		return true;
 	}
-	request->transferred += kept;
+	request->transferred += PLANTED(M8) && request->operation == IO_WRITE ? left : kept;
 	if (request->transferred == request->length)
 		return true;
 	if (kept == 0)

@@ -66,6 +66,7 @@ void shard_call(struct task *self, uint32_t target, task_function *function, voi
 	ring_push(&runtime_mailbox(runtime, shard->index, target)->requests, &call, function, argument);
 	shard->counters.calls_sent++;
 	notify(shard, runtime->shards[target]);
+	NOTE_WAIT(self, WAIT_CALL);
 	task_park(self);
 	ASSERT(call.done);
 }

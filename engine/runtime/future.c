@@ -50,6 +50,11 @@ static bool poll_until_done(const struct future *future, uint64_t budget_ns)
 	return false;
 }
 
+static bool is_done(void *future)
+{
+	return future_poll(future);
+}
+
 void future_wait(struct future *future)
 {
 	/* How long this thread polls: twice as long after it paid, half as long after it did not. */
@@ -57,6 +62,10 @@ void future_wait(struct future *future)
 	ASSERT(shard_current() == NULL);
 	if (future_poll(future))
 		return;
+	if (runtime_stepper != NULL) {
+		runtime_stepper->wait(runtime_stepper, is_done, future);
+		return;
+	}
 	if (poll_until_done(future, poll_ns)) {
 		poll_ns = poll_ns * 2 < FUTURE_POLL_NS_MAX ? poll_ns * 2 : FUTURE_POLL_NS_MAX;
 		return;

@@ -47,6 +47,9 @@ enum task_state {
 
 enum task_origin { ORIGIN_SPAWN, ORIGIN_CALL, ORIGIN_REQUEST };
 
+/* What a task that does not run waits for: for reports. */
+enum task_wait { WAIT_RESUME, WAIT_LIST, WAIT_JOIN, WAIT_IO, WAIT_TIME, WAIT_CALL };
+
 struct task {
 	struct list link; /* in a run queue or a wait list */
 	struct fiber fiber;
@@ -54,20 +57,38 @@ struct task {
 	const struct task_type *type;
 	task_function *run;
 	void *argument;
-	struct join *join;
-	void *origin_data; /* the sender's token of a call, or a struct request */
-	uint8_t state;	   /* enum task_state */
-	uint8_t queue;	   /* enum task_queue */
-	uint8_t origin;	   /* enum task_origin */
+	union {
+		struct join *join; /* of ORIGIN_SPAWN; may be NULL */
+		void *origin_data; /* of others: the sender's token of a call, or a struct request */
+	};
+	uint8_t state;	/* enum task_state */
+	uint8_t queue;	/* enum task_queue */
+	uint8_t origin; /* enum task_origin */
 	uint8_t stack_class;
 	uint8_t origin_shard; /* of a call */
+	uint8_t wait;	      /* enum task_wait, while it is suspended or parked */
 	bool resumed;	      /* a task_resume came before its task_suspend */
 	bool serving;	      /* runs a function for another shard, so it must make no WAIT call */
+	uint64_t number;      /* among the tasks of its shard, from 1 */
 	uint64_t wake_ns;
 	uint64_t wake_order; /* first come first among equal times */
-	struct task *heap_child;
 	struct task *heap_next;
+	union {
+		struct task *heap_child; /* while it sleeps */
+		const void *wait_place;	 /* while it waits for anything else: where in the code */
+	};
 };
+
+#if !defined(CASCADE_UCONTEXT) && !defined(FIBER_ASAN) && !defined(FIBER_TSAN)
+_Static_assert(sizeof(struct task) == 2 * CACHE_LINE_BYTES, "a task switch touches no third line");
+#endif
+
+/* First thing in a function that waits: what for, and who called it. */
+#define NOTE_WAIT(self, what)                                     \
+	do {                                                      \
+		(self)->wait = (uint8_t)(what);                   \
+		(self)->wait_place = __builtin_return_address(0); \
+	} while (0)
 
 /* Waits until task_unpark; nothing else wakes it. */
 MAY_SUSPEND void task_park(struct task *self);
@@ -94,6 +115,9 @@ void stack_pool_destroy(struct stack_pool *pool);
  * stack_class are set. NULL: no memory. */
 struct task *stack_pool_take(struct stack_pool *pool, size_t stack_bytes);
 void stack_pool_give(struct stack_pool *pool, struct task *task);
+/* Calls `each` for every task of the pool that has begun and not ended, for reports. */
+void stack_pool_each_live(const struct stack_pool *pool, void (*each)(void *context, const struct task *task),
+			  void *context);
 /* The class that serves `stack_bytes` in this build, and its usable bytes. */
 unsigned stack_class_of(size_t stack_bytes);
 size_t stack_class_bytes(unsigned stack_class);
@@ -173,6 +197,22 @@ struct shard {
 /* The resident's life: creates the ring, runs turns until it may exit, destroys the ring. */
 void *shard_main(void *shard);
 
+/* Its parts, of which a stepper makes a life of its own. */
+
+/* The calling thread's own stack, as something to switch back to. */
+void fiber_of_thread(struct fiber *fiber);
+/* Creates the shard's I/O instance; false: start_status says why not. Counts runtime->starting down. */
+bool shard_start(struct shard *shard);
+void shard_turn(struct shard *shard);
+/* Whether somebody has put something where a turn would find it. */
+bool shard_has_messages(struct shard *shard);
+void shard_receive(struct shard *shard);
+void shard_expire_timers(struct shard *shard);
+/* Runs a ready task until it suspends or ends. */
+void shard_run_task(struct shard *shard, struct task *task);
+/* Whether there are tasks, or messages or completions to come that make some. */
+bool shard_is_busy(struct shard *shard);
+
 void shard_make_ready(struct shard *shard, struct task *task);
 
 /* Whether a task is ready to run. */
@@ -198,6 +238,26 @@ bool shard_notify(struct shard *shard);
 
 /* --- runtime --- */
 
+/*
+ * What takes the place of threads where tests step all shards on one (stepped.c, in no release). Its runtimes
+ * have no residents, and whoever would block its thread calls `wait`.
+ */
+struct stepper {
+	/* As for threads: the outcome is in each shard's start_status. */
+	void (*start)(struct stepper *stepper, struct runtime *runtime);
+	/* After it has returned nothing of the runtime is used any more. No shard is busy. */
+	void (*stop)(struct stepper *stepper, struct runtime *runtime);
+	/* Returns when is_over(context) was true, once; others run meanwhile. */
+	void (*wait)(struct stepper *stepper, bool (*is_over)(void *context), void *context);
+	/* Whether a caller gets the shard that it asks for. Others may run meanwhile. */
+	bool (*lends)(struct stepper *stepper, const struct shard *shard);
+	/* It gets it again. Others may run meanwhile. */
+	void (*lends_again)(struct stepper *stepper);
+};
+
+/* Of runtimes that are created from now on; NULL, as in every release: threads. */
+extern struct stepper *runtime_stepper;
+
 struct runtime {
 	uint32_t shard_count;
 	uint32_t mailbox_entries;
@@ -205,6 +265,7 @@ struct runtime {
 	struct shard **shards;
 	struct mailbox *mailboxes; /* [from * shard_count + to] */
 	struct ring_slot *ring_slots;
+	struct stepper *stepper; /* NULL: each shard has a resident */
 	_Atomic uint32_t stopping;
 	_Atomic uint32_t busy; /* shards that may still have tasks; only falls to 0 while stopping */
 

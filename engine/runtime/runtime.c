@@ -16,6 +16,8 @@ enum {
 
 _Static_assert(RUNTIME_SHARDS_MAX <= 64, "a bitmap of senders is one word");
 
+struct stepper *runtime_stepper;
+
 static uint32_t power_of_two(uint32_t value, uint32_t lowest)
 {
 	uint32_t power = lowest;
@@ -108,6 +110,7 @@ static struct runtime *runtime_allocate(const struct runtime_options *options)
 		return NULL;
 	(void)pthread_mutex_init(&runtime->lock, NULL);
 	(void)pthread_cond_init(&runtime->changed, NULL);
+	runtime->stepper = runtime_stepper;
 	runtime->shard_count = options->shards;
 	uint32_t mailbox_entries =
 		options->mailbox_entries == 0 ? MAILBOX_ENTRIES_DEFAULT : options->mailbox_entries;
@@ -167,13 +170,27 @@ static struct status threads_start(struct runtime *runtime)
 	while (runtime->starting > 0)
 		pthread_cond_wait(&runtime->changed, &runtime->lock);
 	pthread_mutex_unlock(&runtime->lock);
+	return status;
+}
+
+static struct status shards_start(struct runtime *runtime)
+{
+	struct status status = status_ok();
+	if (runtime->stepper != NULL)
+		runtime->stepper->start(runtime->stepper, runtime);
+	else
+		status = threads_start(runtime);
 	for (uint32_t i = 0; i < runtime->shard_count; i++)
 		status_keep_first(&status, runtime->shards[i]->start_status);
 	return status;
 }
 
-static void threads_stop(struct runtime *runtime)
+static void shards_stop(struct runtime *runtime)
 {
+	if (runtime->stepper != NULL) {
+		runtime->stepper->stop(runtime->stepper, runtime);
+		return;
+	}
 	for (uint32_t i = 0; i < runtime->shard_count; i++) {
 		struct shard *shard = runtime->shards[i];
 		atomic_store(&shard->exiting, 1);
@@ -190,8 +207,22 @@ static void threads_stop(struct runtime *runtime)
 	}
 }
 
+static bool is_quiet(void *argument)
+{
+	struct runtime *runtime = argument;
+	for (uint32_t i = 0; i < runtime->shard_count; i++) {
+		if (shard_is_busy(runtime->shards[i]))
+			return false;
+	}
+	return true;
+}
+
 static void drain(struct runtime *runtime)
 {
+	if (runtime->stepper != NULL) {
+		runtime->stepper->wait(runtime->stepper, is_quiet, runtime);
+		return;
+	}
 	atomic_store(&runtime->busy, runtime->shard_count);
 	atomic_store(&runtime->stopping, 1);
 	for (uint32_t i = 0; i < runtime->shard_count; i++)
@@ -219,11 +250,11 @@ struct status runtime_create(const struct runtime_options *options, struct runti
 		return status_make(STATUS_NO_MEMORY);
 	runtime->notice = notice;
 	runtime->notice_size = notice_size;
-	struct status status = threads_start(runtime);
+	struct status status = shards_start(runtime);
 	runtime->notice_size = 0;
 	runtime->io_backend = NULL;
 	if (!status_is_ok(status)) {
-		threads_stop(runtime);
+		shards_stop(runtime);
 		runtime_free(runtime);
 		return status;
 	}
@@ -237,7 +268,7 @@ void runtime_destroy(struct runtime *runtime)
 		return;
 	ASSERT(shard_current() == NULL || shard_current()->runtime != runtime);
 	drain(runtime);
-	threads_stop(runtime);
+	shards_stop(runtime);
 	runtime_free(runtime);
 }
 
@@ -269,9 +300,25 @@ struct status runtime_submit(struct runtime *runtime, uint32_t index, struct req
 	return try_submit(runtime->shards[index], request) ? status_ok() : status_make(STATUS_BUSY);
 }
 
+struct submission {
+	struct shard *shard;
+	struct request *request;
+};
+
+static bool is_submitted(void *argument)
+{
+	struct submission *submission = argument;
+	return try_submit(submission->shard, submission->request);
+}
+
 static void submit_when_room(struct shard *shard, struct request *request)
 {
 	struct inbox *inbox = &shard->inbox;
+	struct stepper *stepper = shard->runtime->stepper;
+	if (stepper != NULL) {
+		stepper->wait(stepper, is_submitted, &(struct submission) { shard, request });
+		return;
+	}
 	atomic_fetch_add(&inbox->waiting, 1);
 	for (;;) {
 		uint32_t room = atomic_load(&inbox->room);

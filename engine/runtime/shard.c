@@ -91,10 +91,23 @@ bool shard_notify(struct shard *shard)
 
 /* --- running tasks --- */
 
+static void join_end(struct join *join)
+{
+	ASSERT(join->pending > 0);
+	join->pending--;
+	if (join->pending == 0 && join->waiter != NULL) {
+		struct task *waiter = join->waiter;
+		join->waiter = NULL;
+		task_unpark(waiter);
+	}
+}
+
 static void tell_end(struct shard *shard, enum task_origin origin, uint32_t from, void *data)
 {
 	switch (origin) {
 	case ORIGIN_SPAWN:
+		if (data != NULL)
+			join_end(data);
 		break;
 	case ORIGIN_CALL:
 		call_reply(shard, from, data);
@@ -108,23 +121,13 @@ static void tell_end(struct shard *shard, enum task_origin origin, uint32_t from
 
 static void task_finish(struct shard *shard, struct task *task)
 {
-	struct join *join = task->join;
 	enum task_origin origin = (enum task_origin)task->origin;
 	uint32_t from = task->origin_shard;
-	void *data = task->origin_data;
+	void *data = origin == ORIGIN_SPAWN ? task->join : task->origin_data;
 	stack_pool_give(&shard->stacks, task);
 	ASSERT(shard->live > 0);
 	shard->live--;
 	tell_end(shard, origin, from, data);
-	if (join == NULL)
-		return;
-	ASSERT(join->pending > 0);
-	join->pending--;
-	if (join->pending == 0 && join->waiter != NULL) {
-		struct task *waiter = join->waiter;
-		join->waiter = NULL;
-		task_unpark(waiter);
-	}
 }
 
 /* Runs the task until it suspends or ends, and serves its calls on the thread's stack. */

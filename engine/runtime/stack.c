@@ -213,3 +213,15 @@ void stack_pool_give(struct stack_pool *pool, struct task *task)
 {
 	list_add_first(&pool->idle[task->stack_class], &task->link);
 }
+
+void stack_pool_each_live(const struct stack_pool *pool, void (*each)(void *context, const struct task *task),
+			  void *context)
+{
+	for (const struct stack_chunk *chunk = pool->chunks; chunk != NULL; chunk = chunk->next) {
+		for (uint32_t slot = 0; slot < chunk->slots; slot++) {
+			const struct task *task = slot_task(chunk, slot);
+			if (task->type != NULL && task->state != TASK_ENDED)
+				each(context, task);
+		}
+	}
+}

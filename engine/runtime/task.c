@@ -35,6 +35,7 @@ void task_suspend(struct task *self)
 		self->resumed = false;
 		return;
 	}
+	NOTE_WAIT(self, WAIT_RESUME);
 	leave(self, TASK_SUSPENDED);
 }
 
@@ -80,6 +81,7 @@ void task_sleep(struct task *self, uint64_t ns)
 	uint64_t now = clock_now_ns();
 	self->wake_ns = ns > UINT64_MAX - now ? UINT64_MAX : now + ns;
 	self->wake_order = shard->timer_order++;
+	self->wait = WAIT_TIME;
 	shard->timers = timer_heap_add(shard->timers, self);
 	task_park(self);
 }
@@ -113,14 +115,13 @@ struct task *task_create(struct shard *shard, const struct task_type *type, task
 	task->argument = argument;
 	task->join = NULL;
 	task->origin = ORIGIN_SPAWN;
-	task->origin_data = NULL;
 	task->queue = (uint8_t)queue;
 	task->resumed = false;
 	task->serving = false;
 	context_prepare(&task->fiber.context, task->fiber.stack_low, task->fiber.stack_size, task_start,
 			task);
 	shard->live++;
-	shard->counters.tasks_spawned++;
+	task->number = ++shard->counters.tasks_spawned;
 	shard_make_ready(shard, task);
 	return task;
 }
@@ -144,6 +145,7 @@ void join_wait(struct task *self, struct join *join)
 	while (join->pending > 0) {
 		ASSERT(join->waiter == NULL);
 		join->waiter = self;
+		NOTE_WAIT(self, WAIT_JOIN);
 		task_park(self);
 	}
 }
@@ -154,6 +156,7 @@ void wait_list_wait(struct task *self, struct wait_list *waiting)
 {
 	ASSERT(self->shard->current == self);
 	list_add_last(&waiting->tasks, &self->link);
+	NOTE_WAIT(self, WAIT_LIST);
 	task_park(self);
 }
 
@@ -193,7 +196,8 @@ void io_batch_start(struct shard *shard, struct io_batch *batch, struct io_reque
 	io_submit(shard->io, request);
 }
 
-struct status io_batch_wait(struct task *self, struct io_batch *batch)
+/* The caller has noted the wait. */
+static struct status batch_wait(struct task *self, struct io_batch *batch)
 {
 	struct shard *shard = self->shard;
 	while (batch->pending > 0) {
@@ -207,12 +211,19 @@ struct status io_batch_wait(struct task *self, struct io_batch *batch)
 	return batch->status;
 }
 
+struct status io_batch_wait(struct task *self, struct io_batch *batch)
+{
+	NOTE_WAIT(self, WAIT_IO);
+	return batch_wait(self, batch);
+}
+
 struct status task_io(struct task *self, struct io_request *request)
 {
 	struct io_batch batch;
 	io_batch_init(&batch);
 	io_batch_start(self->shard, &batch, request);
-	return io_batch_wait(self, &batch);
+	NOTE_WAIT(self, WAIT_IO);
+	return batch_wait(self, &batch);
 }
 
 /* --- the thread's own stack --- */

@@ -217,8 +217,9 @@ static void memory_submit(struct io *io, struct io_request *request)
 	io_queue_add(queue_of(io), request);
 }
 
-static void memory_carry_out(struct io_request *request)
+static void memory_carry_out(const struct io *io, struct io_request *request)
 {
+	(void)io;
 	int result = perform(request);
 	if (result < 0)
 		request->status = status_from_errno(-result, "memory", request->path);
@@ -231,7 +232,7 @@ static unsigned memory_poll(struct io *io, uint64_t wait_ns)
 	/* What completions submit is for the next poll. */
 	for (unsigned count = queue->count; completed < count; completed++) {
 		struct io_request *request = io_queue_take(queue);
-		memory_carry_out(request);
+		memory_carry_out(io, request);
 		io_finish(io, request);
 	}
 	return completed + inner->poll(io, completed > 0 ? 0 : wait_ns);
