@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup release run test test-long fuzz verify-ycsb bench reproduce format lint arrows install clean
+.PHONY: help setup release run test test-long mutants fuzz sim verify-ycsb bench reproduce format lint arrows install clean
 .DEFAULT_GOAL := help
 
 RELEASE   := build/release
@@ -21,12 +21,17 @@ help:
 	@echo 'make test       build and test: gcc and clang, address and thread sanitizer'
 	@echo '                  STAGES="gcc-Release gcc-Asan" only those'
 	@echo 'make test-long  the same with every compiler in every kind of build, and longer tests'
+	@echo 'make mutants    plants bugs, one at a time, and says which test finds each and how soon'
+	@echo '                  BUG="M4 N1" only those, SEEDS=500 of the simulation'
 	@echo 'make fuzz       looks for inputs that no decoder survives: every target of tests/fuzz, 30 s each'
 	@echo '                  TARGET="wal_file json" only those, SECONDS=60 each'
+	@echo 'make sim        databases on simulated machines that crash at any moment, a different one each seed'
+	@echo '                  SEEDS=500 FROM=1, ARGS="--shrink" (ARGS=--help tells all)'
 	@echo 'make verify-ycsb  YCSB A to F with every value and scan verified, with each variant of each component'
 	@echo 'make bench      every workload file, one after the other'
 	@echo '                  WORKLOADS="FILE..." only those, ARGS as for run'
-	@echo 'make reproduce  the reference runs that README.md quotes, into results/reference/'
+	@echo 'make reproduce  the reference runs that README.md quotes, into results/reference/: versus-rocksdb'
+	@echo '                  and ycsb-a, 80 minutes; RUNS="ycsb-a" only those, ARGS as for run'
 	@echo 'make lint       tidy, arrows, formatter and static analysers'
 	@echo 'make arrows     which layer includes what: holds the arrows of docs/architecture.md'
 	@echo 'make format     run clang-format-14 over all C files'
@@ -50,9 +55,16 @@ test: setup
 test-long: setup
 	@scripts/test.sh --long $(STAGES)
 
+mutants: setup
+	@JOBS=$(JOBS) SEEDS=$(or $(SEEDS),500) scripts/mutants.sh $(BUG)
+
 # SECONDS is a variable of the shell's own: it goes by another name.
 fuzz: setup
 	@JOBS=$(JOBS) SECONDS_EACH=$(or $(SECONDS),30) scripts/fuzz.sh $(TARGET)
+
+sim: setup
+	@$(BUILD) cascade-sim
+	@$(RELEASE)/cascade-sim --seeds $(or $(SEEDS),500) --from $(or $(FROM),1) $(ARGS)
 
 verify-ycsb: setup
 	@$(BUILD) cascade
@@ -64,7 +76,7 @@ bench: setup
 
 reproduce: setup
 	@$(BUILD) cascade
-	@scripts/reference-run.sh
+	@ARGS='$(ARGS)' scripts/reference-run.sh $(RUNS)
 
 format: setup
 	@git ls-files --cached --others --exclude-standard '*.c' '*.h' | xargs clang-format-14 -i

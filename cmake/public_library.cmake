@@ -1,6 +1,6 @@
 # libcascade for embedders: shared and static, both with nothing visible but cascade_*, one header, a
 # pkg-config file and a CMake package. Sanitizer builds have no installable library: their runtimes must come
-# first in the process.
+# first in the process. Nor has one with planted bugs.
 
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -8,7 +8,7 @@ include(CMakePackageConfigHelpers)
 set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${CMAKE_SOURCE_DIR}/examples/embed.c)
 file(GLOB_RECURSE database_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/engine/database/*.c)
 list(FILTER database_sources EXCLUDE REGEX "_(test|fuzz)\\.c$")
-if(NOT database_sources OR NOT CASCADE_BUILD MATCHES "release|debug")
+if(NOT database_sources OR NOT CASCADE_BUILD MATCHES "release|debug" OR CASCADE_PLANTED)
   return()
 endif()
 

@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "base/planted.h"
 #include "manifest/manifest_format.h"
 #include "manifest/manifest_state.h"
 #include "base/poison.h"
@@ -259,6 +260,8 @@ static MAY_SUSPEND struct status write_edit(struct task *self, struct manifest *
 					    uint64_t size)
 {
 	TRY(reserve(self, manifest, size));
+	if (PLANTED(N5))
+		memset(bytes + size / MANIFEST_COPIES, 0, size / MANIFEST_COPIES);
 	struct status status = write_file(self, manifest->file, manifest->end, bytes, size);
 	if (!status_is_ok(status)) {
 		manifest->must_rewrite = true;
@@ -533,12 +536,27 @@ static MAY_SUSPEND struct status create(struct task *self, struct manifest *mani
 	return rewrite(self, manifest, &manifest->state);
 }
 
-/* Puts the file in order before anything is appended. A full disk is no reason not to open. */
-static MAY_SUSPEND struct status repair(struct task *self, struct manifest *manifest)
+static MAY_SUSPEND struct status make_durable(struct task *self, struct manifest *manifest)
+{
+	TRY(sync_file(self, manifest->file));
+	struct io_request request = {
+		.operation = IO_SYNC_DIRECTORY,
+		.path = manifest->options.directory,
+	};
+	return task_io(self, &request);
+}
+
+/*
+ * What was read must be durable before anything relies on it: the segments of the log that it says are
+ * flushed are written over soon. A killed process leaves edits, and a name, that are in a cache only; and
+ * where a sync has failed, the kernel may count them as clean, so that no sync helps. Hence a new file, which
+ * also puts in order what a crash has torn. A full disk is no reason not to open.
+ */
+static MAY_SUSPEND struct status renew(struct task *self, struct manifest *manifest)
 {
 	manifest->must_rewrite = true;
 	struct status status = rewrite(self, manifest, &manifest->state);
-	return status_is(status, STATUS_NO_SPACE) ? status_ok() : status;
+	return status_is(status, STATUS_NO_SPACE) ? make_durable(self, manifest) : status;
 }
 
 static MAY_SUSPEND struct status open_existing(struct task *self, struct manifest *manifest)
@@ -559,7 +577,7 @@ static MAY_SUSPEND struct status open_existing(struct task *self, struct manifes
 	manifest->end = content.end;
 	manifest->reserved = content.size > content.end ? content.size : content.end;
 	manifest->rewritten_size = content.first_end;
-	return content.needs_repair ? repair(self, manifest) : status_ok();
+	return renew(self, manifest);
 }
 
 struct status manifest_open(struct task *self, const struct manifest_options *options, bool create_new,

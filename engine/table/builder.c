@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/memory.h"
+#include "base/planted.h"
 #include "io/io.h"
 #include "table/block.h"
 #include "table/format.h"
@@ -582,6 +583,7 @@ static struct status complete(struct task *self, struct table_builder *builder, 
 {
 	if (builder->failed)
 		return builder->status;
+	builder->hash_count -= PLANTED(M14);
 	if (builder->block.count > 0)
 		TRY(close_block(self, builder, NULL));
 	if (builder->partition.count > 0)
@@ -593,7 +595,8 @@ static struct status complete(struct task *self, struct table_builder *builder, 
 	TRY(write_footer(self, builder));
 	TRY(output_finish(self, &builder->output));
 	struct io_request sync = { .operation = IO_SYNC, .file = builder->output.file };
-	TRY(task_io(self, &sync));
+	if (!PLANTED(M4))
+		TRY(task_io(self, &sync));
 	return describe(builder, meta);
 }
 

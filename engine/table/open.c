@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/memory.h"
+#include "base/planted.h"
 #include "io/io.h"
 #include "table/reader.h"
 #include "table/variants.h"
@@ -335,7 +336,7 @@ struct status table_open(struct task *self, struct buffer_pool *pool, const char
 	reader->pool = pool;
 	reader->seed = table_seed(database_id, shard, meta->number);
 	reader->table.references = 1;
-	reader->table.file.id = meta->number;
+	reader->table.file.id = PLANTED(M15) ? (uintptr_t)reader : meta->number;
 	reader->table.file.path = reader->path;
 	wait_list_init(&reader->closing);
 	table_path(reader->path, directory, meta->number);
@@ -359,7 +360,8 @@ void table_close(struct task *self, struct table *table, bool unlink_file)
 	while (reader->reads_left > 0)
 		wait_list_wait(self, &reader->closing);
 	buffer_drain(self, reader->pool, table->file.id);
-	buffer_forget(reader->pool, table->file.id);
+	if (!PLANTED(M15))
+		buffer_forget(reader->pool, table->file.id);
 	close_file(self, reader);
 	if (unlink_file) {
 		struct io_request request = { .operation = IO_UNLINK, .path = reader->path };

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "base/planted.h"
 #include "io/io.h"
 
 #include "base/poison.h"
@@ -103,6 +104,8 @@ struct status output_finish(struct task *self, struct output *output)
 	if (output->fill > 0)
 		buffer_start(self, output);
 	struct status status = status_ok();
+	if (PLANTED(M2))
+		return status;
 	for (uint32_t i = 0; i < OUTPUT_BUFFERS; i++)
 		status_keep_first(&status, buffer_await(self, &output->buffers[i]));
 	return status;

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/planted.h"
 #include "wal/wal_internal.h"
 #include "base/poison.h"
 
@@ -270,7 +271,8 @@ struct status wal_append(struct task *self, struct wal *wal, const struct slice 
 	}
 	join_group(wal, group, pieces, count, payload_bytes, durability);
 	struct wal_waiter waiter = { .task = self };
-	add_waiter(&group->waiters, &waiter);
+	bool late = wal->in_flight != NULL && PLANTED(M18);
+	add_waiter(late ? &wal->in_flight->waiters : &group->waiters, &waiter);
 	wake_next_joiner(wal);
 	wal_wake_writer(wal);
 	return wait_settled(self, &waiter);
@@ -401,9 +403,13 @@ static MAY_SUSPEND struct status verify_groups(struct task *self, struct wal *wa
 		const uint8_t *bytes;
 		bool found;
 		TRY(wal_stream_group(self, wal, stream, place->lap, at, &header, &bytes, &found));
+		if (!found && place->segment->torn) {
+			TRY(wal_stream_search(self, wal, stream, place->lap, &at, &header, &found));
+			next = 0;
+		}
 		if (place->segment->lap != place->lap)
 			return status_ok(); /* it was released meanwhile, and its bytes may go */
-		if (!found || (next != 0 && header.first_log_number != next))
+		if (!found || (next != 0 && header.first_log_number != next && !place->segment->torn))
 			return status_error(STATUS_CORRUPT, "wal-%06u.log: no valid group at offset %llu",
 					    place->segment->number, (unsigned long long)at);
 		next = wal_group_last_log_number(&header) + 1;
@@ -553,7 +559,7 @@ static MAY_SUSPEND struct status create_ring(struct task *self, struct wal *wal)
 {
 	struct wal_names names;
 	TRY(wal_segment_list(wal, &names));
-	if (names.count > 0)
+	if (names.count > 0 && !PLANTED(M17))
 		return status_error(STATUS_INVALID, "%s already holds a log", wal->options.directory);
 	wal_set_segment_bytes(wal, wal->options.segment_bytes);
 	wal->segment_capacity = wal->options.segments_max;
@@ -601,7 +607,7 @@ static MAY_SUSPEND struct status ready_ring(struct task *self, struct wal *wal)
 static MAY_SUSPEND struct status start_ring(struct task *self, struct wal *wal, bool create,
 					    uint64_t flushed_log_number, struct wal_replay_report *report)
 {
-	if (create) {
+	if (create || PLANTED(M17)) {
 		TRY(create_ring(self, wal));
 		wal->next_log = flushed_log_number + 1;
 		wal->durable_log = flushed_log_number;

@@ -38,6 +38,7 @@ struct wal_segment {
 	uint64_t position; /* where the next group goes; all before is written */
 	uint64_t last_log; /* the highest log number in it this lap, 0: none */
 	bool unsynced;	   /* something written to it is not known to be durable */
+	bool torn;	   /* replay has passed over torn groups, of commits that tables cover */
 
 	struct wal_segment_header header; /* the one on disk */
 

@@ -2,9 +2,10 @@
  * wal_replay.c: what an open makes of the segments that it finds.
  *
  * The segments are read once, in the order of their laps. As long as groups follow one another without a
- * gap in the log numbers they are THE CHAIN, and their commits are replayed. Where the chain breaks, the
- * rest is searched for valid groups, which are EVIDENCE: they are never replayed, but what they know to be
- * durable (their durable_log_number) tells a torn tail from damage:
+ * gap in the log numbers they are THE CHAIN, and their commits are replayed. A gap of commits that tables
+ * cover is none: a flush does not sync the log first, so a crash may tear what it has made superfluous. Where
+ * the chain breaks, the rest is searched for valid groups, which are EVIDENCE: they are never replayed, but
+ * what they know to be durable (their durable_log_number) tells a torn tail from damage:
  *
  *   - the first missing log number is proven to have been durable (by evidence, or by the header of a run
  *     that replayed it): STATUS_CORRUPT;
@@ -19,6 +20,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "base/planted.h"
 #include "wal/wal_internal.h"
 #include "base/poison.h"
 
@@ -204,7 +206,7 @@ static bool is_void(const struct replay *replay, const struct wal_group_header *
 	for (uint32_t i = 0; i < replay->by_lap_count; i++) {
 		const struct wal_segment_header *header = &replay->by_lap[i]->header;
 		if (group->lap < header->incarnation_lap && group->first_log_number >= header->cut)
-			return true;
+			return !PLANTED(N7);
 	}
 	return false;
 }
@@ -230,9 +232,8 @@ static void note_evidence(struct replay *replay, struct wal_segment *segment,
 	uint64_t last = wal_group_last_log_number(group);
 	if (last < missing)
 		return;
-	/* Either it holds the missing commit itself, or what is missing before it includes commits that
-	 * tables cover, which therefore were durable: no crash tore them. */
-	if (group->first_log_number <= missing || (replay->started && replay->next < missing))
+	/* It holds the missing commit itself. */
+	if (group->first_log_number <= missing)
 		replay->evidence_is_needed = true;
 }
 
@@ -242,8 +243,7 @@ enum link {
 	LINK_BACK, /* a log number that the chain has already */
 };
 
-static enum link judge_link(const struct replay *replay, const struct wal_segment *segment,
-			    const struct wal_group_header *group)
+static enum link judge_link(const struct replay *replay, const struct wal_group_header *group)
 {
 	uint64_t first = group->first_log_number;
 	if (!replay->started)
@@ -252,9 +252,9 @@ static enum link judge_link(const struct replay *replay, const struct wal_segmen
 		return LINK_FOLLOWS;
 	if (first < replay->next)
 		return LINK_BACK;
-	/* A run whose replay ended before the flushed log number began behind that number. */
-	bool new_run = segment->lap == segment->header.incarnation_lap && first == segment->header.cut;
-	return new_run && first <= replay->flushed + 1 ? LINK_FOLLOWS : LINK_GAP;
+	/* Between them are only commits that tables cover: torn by a crash, for what is in tables is not
+	 * synced here; or never written, by a run that began behind the flushed log number. */
+	return first <= replay->flushed + 1 ? LINK_FOLLOWS : LINK_GAP;
 }
 
 static MAY_SUSPEND struct status replay_commits(struct task *self, struct replay *replay,
@@ -285,7 +285,7 @@ static MAY_SUSPEND struct status take_group(struct task *self, struct replay *re
 					    const uint8_t *bytes)
 {
 	TRY(check_ring_segments(replay->wal, group->ring_segments));
-	enum link link = replay->broken ? LINK_GAP : judge_link(replay, segment, group);
+	enum link link = replay->broken ? LINK_GAP : judge_link(replay, group);
 	if (link == LINK_BACK)
 		return corrupt(segment->number, group->offset, "the log numbers go back");
 	if (link == LINK_GAP) {
@@ -302,12 +302,11 @@ static MAY_SUSPEND struct status take_group(struct task *self, struct replay *re
 	return status_ok();
 }
 
-/* The groups of one segment, from its first on. *at: where they end. *is_done: all behind it is void. */
+/* The groups of one segment, from *at on. *at: where they end. *is_done: all behind it is void. */
 static MAY_SUSPEND struct status walk_groups(struct task *self, struct replay *replay,
 					     struct wal_segment *segment, uint64_t *at, bool *is_done)
 {
 	struct wal_group_header group;
-	*at = WAL_HEADER_BYTES;
 	*is_done = false;
 	for (;;) {
 		const uint8_t *bytes;
@@ -328,30 +327,47 @@ static MAY_SUSPEND struct status walk_groups(struct task *self, struct replay *r
 	}
 }
 
-/* What is valid behind a place where no valid group stands. */
-static MAY_SUSPEND struct status search_evidence(struct task *self, struct replay *replay,
-						 struct wal_segment *segment, uint64_t at)
+/* Whether the chain goes on with this group, found behind a place where no valid one stands. */
+static bool goes_on(const struct replay *replay, const struct wal_group_header *group)
 {
+	return !replay->broken && group->count > 0 && judge_link(replay, group) == LINK_FOLLOWS;
+}
+
+/* What is valid behind *at, where no valid group stands. *found_more: the chain goes on at *at. */
+static MAY_SUSPEND struct status search_evidence(struct task *self, struct replay *replay,
+						 struct wal_segment *segment, uint64_t *at, bool *found_more)
+{
+	*found_more = false;
+	*at += WAL_GROUP_ALIGNMENT;
 	for (;;) {
 		struct wal_group_header group;
 		bool found;
-		TRY(wal_stream_search(self, replay->wal, &replay->stream, segment->lap, &at, &group, &found));
+		TRY(wal_stream_search(self, replay->wal, &replay->stream, segment->lap, at, &group, &found));
 		if (!found || is_void(replay, &group))
 			return status_ok();
+		*found_more = goes_on(replay, &group);
+		if (*found_more)
+			return status_ok();
 		note_evidence(replay, segment, &group);
-		at += group.length;
+		*at += group.length;
 	}
 }
 
 static MAY_SUSPEND struct status read_segment(struct task *self, struct replay *replay,
 					      struct wal_segment *segment)
 {
-	uint64_t at;
-	bool is_done;
+	uint64_t at = WAL_HEADER_BYTES;
+	bool more = true;
+	struct status status = status_ok();
 	wal_stream_begin(&replay->stream, segment, WAL_HEADER_BYTES, replay->wal->segment_bytes);
-	struct status status = walk_groups(self, replay, segment, &at, &is_done);
-	if (status_is_ok(status) && !is_done)
-		status = search_evidence(self, replay, segment, at + WAL_GROUP_ALIGNMENT);
+	while (more && status_is_ok(status)) {
+		bool is_done;
+		status = walk_groups(self, replay, segment, &at, &is_done);
+		more = false;
+		if (status_is_ok(status) && !is_done)
+			status = search_evidence(self, replay, segment, &at, &more);
+		segment->torn |= more;
+	}
 	wal_stream_end(self, &replay->stream);
 	return status;
 }
@@ -399,6 +415,30 @@ static struct status judge(const struct replay *replay)
 	return status_ok();
 }
 
+/*
+ * Where a sync has failed, the kernel may count pages as clean that never reached the device: what an open
+ * reads from its cache would then be gone after a loss of power, and a sync would not help. Nobody can tell,
+ * so what was replayed is written once more, as it is.
+ */
+static MAY_SUSPEND struct status write_again(struct task *self, struct replay *replay,
+					     struct wal_segment *segment)
+{
+	uint64_t end = wal_round_up(segment->position, IO_PAGE_BYTES);
+	struct io_request request = { .file = segment->file, .buffer = replay->stream.buffer };
+	for (uint64_t at = 0; at < end; at += request.length) {
+		request.offset = at;
+		request.length =
+			end - at < WAL_STREAM_CHUNK_BYTES ? (size_t)(end - at) : WAL_STREAM_CHUNK_BYTES;
+		request.operation = IO_READ;
+		TRY(task_io(self, &request));
+		if (request.transferred < request.length)
+			return corrupt(segment->number, at + request.transferred, "the file is cut short");
+		request.operation = IO_WRITE;
+		TRY(task_io(self, &request));
+	}
+	return status_ok();
+}
+
 /* Sorts the segments into live and dirty ones, makes what was replayed durable, and begins a new run. */
 static MAY_SUSPEND struct status settle_ring(struct task *self, struct replay *replay)
 {
@@ -418,18 +458,26 @@ static MAY_SUSPEND struct status settle_ring(struct task *self, struct replay *r
 		bool live = segment->last_log > wal->released;
 		segment->state = live ? WAL_SEGMENT_LIVE : WAL_SEGMENT_DIRTY;
 		segment->unsynced = live;
+		if (live)
+			TRY(write_again(self, replay, segment));
 		list_add_last(live ? &wal->live : &wal->dirty, &segment->node);
 	}
 	wal->next_log = last + 1;
 	wal->applied_log = last;
-	wal->incarnation_lap = wal->next_lap;
+	wal->incarnation_lap = PLANTED(N8) ? 1 : wal->next_lap;
 	wal->cut = last + 1;
+	if (PLANTED(M7) && !list_is_empty(&wal->live)) {
+		wal->current = CONTAINER_OF(wal->live.previous, struct wal_segment, node);
+		wal->current->position = wal_round_up(wal->current->position, IO_PAGE_BYTES);
+		list_remove(&wal->current->node);
+	}
 	replay->report->last_log_number = last;
 	/* What was replayed may have been in a cache only, and so may a segment's name be. The new run builds
 	 * on both, and its headers count the segments, so they must not go. */
 	struct io_request request = { .operation = IO_SYNC_DIRECTORY, .path = wal->options.directory };
-	TRY(task_io(self, &request));
-	return wal_sync_segments(self, wal);
+	if (!PLANTED(N6))
+		TRY(task_io(self, &request));
+	return PLANTED(N13) ? status_ok() : wal_sync_segments(self, wal);
 }
 
 static MAY_SUSPEND struct status read_all(struct task *self, struct replay *replay)

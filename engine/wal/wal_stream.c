@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "base/planted.h"
 #include "wal/wal_internal.h"
 #include "base/poison.h"
 
@@ -123,7 +124,8 @@ struct status wal_stream_group(struct task *self, const struct wal *wal, struct 
 	if (length_max > room)
 		length_max = room;
 	TRY(wal_stream_need(self, stream, offset, WAL_GROUP_HEADER_BYTES, bytes));
-	if (!wal_group_peek(*bytes, offset, length_max, header) || (lap != 0 && header->lap != lap)) {
+	if (!wal_group_peek(*bytes, offset, length_max, header) ||
+	    (lap != 0 && header->lap != lap && !PLANTED(M6))) {
 		header->length = 0;
 		return status_ok();
 	}

@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/planted.h"
 #include "wal/wal_internal.h"
 #include "base/poison.h"
 
@@ -290,10 +291,12 @@ struct status wal_sync_segments(struct task *self, struct wal *wal)
 		if (!segment->unsynced)
 			continue;
 		/* Before the sync: what wal_try_append writes meanwhile is not covered by it. */
-		segment->unsynced = false;
+		segment->unsynced = PLANTED(N11);
 		struct status status = wal_segment_sync(self, segment);
 		wal->counters.syncs++;
-		if (!status_is_ok(status)) {
+		if (PLANTED(N11))
+			segment->unsynced = false;
+		if (!status_is_ok(status) && !PLANTED(M10)) {
 			wal_fail(wal, status, "a sync of the log");
 			return wal->health;
 		}
@@ -329,14 +332,14 @@ static void note_probe(struct wal *wal, bool durable_write, uint64_t took_ns)
 static MAY_SUSPEND struct status write_power(struct task *self, struct wal *wal, struct wal_group *group)
 {
 	bool simple = all_is_durable(wal);
-	bool durable_write = simple && choose_durable_write(wal);
+	bool durable_write = simple && choose_durable_write(wal) && !PLANTED(M1);
 	bool probing = simple && wal->probes < PROBES;
 	uint64_t begun_ns = probing ? clock_now_ns() : 0;
 	TRY(write_pages(self, wal, group, durable_write));
 	advance(wal, group, durable_write);
 	if (durable_write)
 		wal->counters.syncs++;
-	else
+	else if (!PLANTED(M1))
 		TRY(wal_sync_segments(self, wal));
 	if (probing)
 		note_probe(wal, durable_write, clock_now_ns() - begun_ns);
@@ -388,10 +391,13 @@ static MAY_SUSPEND void commit_group(struct task *self, struct wal *wal, struct 
 		status = write_group(self, wal, group);
 	}
 	wal->in_flight = NULL;
+	bool late = group->power && status_is_ok(status) && PLANTED(M1);
 	if (status_is_ok(status))
 		settle_applied(wal, group);
 	else
 		settle_refused(wal, group, status);
+	if (late)
+		status = wal_sync_segments(self, wal);
 }
 
 struct status wal_commit_at_once(struct wal *wal, struct wal_group *group)
@@ -403,7 +409,7 @@ struct status wal_commit_at_once(struct wal *wal, struct wal_group *group)
 	predict_start(wal, group);
 	status = write_group(NULL, wal, group);
 	wal->in_flight = NULL;
-	if (status_is_ok(status))
+	if (status_is_ok(status) || PLANTED(N2))
 		settle_applied(wal, group);
 	else
 		settle_refused(wal, group, status);
@@ -434,7 +440,7 @@ struct status wal_write_marker(struct task *self, struct wal *wal)
 	/* The page that holds it holds the end of the last commits as well: what takes one away takes the
 	 * other. A second one begins the next page. */
 	uint64_t next_page = wal_round_up(segment->position + 1, IO_PAGE_BYTES);
-	if (next_page == wal->segment_bytes)
+	if (next_page == wal->segment_bytes || PLANTED(N4))
 		return status_ok();
 	segment->position = next_page;
 	return write_marker(self, wal, group);

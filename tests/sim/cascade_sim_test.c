@@ -1,0 +1,60 @@
+/*
+ * cascade_sim_test.c: a bounded part of the simulation for every build, and that it is repeatable. (About
+ * half a minute optimised; sanitizer builds run fewer seeds.) More: make sim.
+ */
+#include "test.h"
+
+#include "sim/campaign.h"
+#include "sim/seed.h"
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SLOW_BUILD 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define SLOW_BUILD 1
+#endif
+#endif
+#ifndef SLOW_BUILD
+#define SLOW_BUILD 0
+#endif
+
+enum { SEEDS = SLOW_BUILD ? 8 : 60, REPEATED = SLOW_BUILD ? 1 : 6 };
+
+#define SEED 1
+
+static void every_image_recovers(void **state)
+{
+	(void)state;
+	struct campaign campaign = { .program = "cascade-sim", .from = test_seed(SEED), .seeds = SEEDS };
+	struct tally tally;
+	assert_int_equal(campaign_run(&campaign, &tally), 0);
+	assert_int_equal(tally.seeds, SEEDS);
+	assert_true(tally.images_power > 2 * SEEDS);
+	assert_true(tally.images_process > SEEDS);
+	assert_true(tally.images_again > 0);
+	assert_true(tally.events[TALLY_FLUSHES] > 10 * SEEDS);
+	assert_true(tally.events[TALLY_MERGES] > SEEDS);
+	assert_true(tally.events[TALLY_LAPS] > SEEDS);
+}
+
+static void the_same_seed_is_the_same_run(void **state)
+{
+	(void)state;
+	for (uint64_t seed = test_seed(SEED); seed < test_seed(SEED) + REPEATED; seed++) {
+		struct plan_limits limits = { .operations = 400 };
+		struct tally first = { 0 };
+		struct tally second = { 0 };
+		uint64_t trace = run_seed(seed, &limits, &first);
+		assert_int_equal(run_seed(seed, &limits, &second), trace);
+		assert_memory_equal(&first, &second, sizeof(first));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_image_recovers),
+		cmocka_unit_test(the_same_seed_is_the_same_run),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
