@@ -305,7 +305,8 @@ struct search {
 	const struct model *model;
 	const struct model_question *question;
 	struct stream streams[STREAMS_MAX];
-	uint32_t now[MODEL_KEYS_MAX]; /* the state while writes are gone through */
+	uint32_t now[MODEL_KEYS_MAX];	       /* the state while writes are gone through */
+	uint64_t last_taken[MODEL_SHARDS_MAX]; /* when the last write began that a shard took */
 };
 
 static bool is_promised(const struct model *model, const struct model_question *question,
@@ -331,11 +332,19 @@ static bool is_promised(const struct model *model, const struct model_question *
 	return false;
 }
 
-static bool may_be_there(const struct model_question *question, const struct model_write *write)
+/*
+ * An error that leaves a commit in the log leaves a shard that takes no more. So where the shard has taken
+ * another write since, the error was that of background work which kept the write waiting until it was
+ * refused.
+ */
+static bool may_be_there(const struct search *search, const struct model_write *write)
 {
+	const struct model_question *question = search->question;
 	if (write->issued > question->issued_until || write->outcome == MODEL_REFUSED)
 		return false;
-	return write->outcome != MODEL_UNCERTAIN || question->promise != MODEL_ACKNOWLEDGED;
+	if (write->outcome != MODEL_UNCERTAIN)
+		return true;
+	return question->promise != MODEL_ACKNOWLEDGED && write->settled > search->last_taken[write->shard];
 }
 
 static void *take(size_t size)
@@ -350,8 +359,12 @@ static void collect_streams(struct search *search)
 {
 	const struct model *model = search->model;
 	unsigned counts[STREAMS_MAX] = { 0 };
-	for (size_t i = 0; i < model->write_count; i++)
-		counts[model->writes[i].client * MODEL_SHARDS_MAX + model->writes[i].shard]++;
+	for (size_t i = 0; i < model->write_count; i++) {
+		const struct model_write *write = &model->writes[i];
+		counts[write->client * MODEL_SHARDS_MAX + write->shard]++;
+		if (write->outcome == MODEL_DONE)
+			search->last_taken[write->shard] = write->issued;
+	}
 	for (unsigned s = 0; s < STREAMS_MAX; s++) {
 		search->streams[s].writes = take((counts[s] + 1) * sizeof(uint32_t));
 		search->streams[s].explains = take(counts[s] + 1);
@@ -359,7 +372,7 @@ static void collect_streams(struct search *search)
 	for (size_t i = 0; i < model->write_count; i++) {
 		const struct model_write *write = &model->writes[i];
 		struct stream *stream = &search->streams[write->client * MODEL_SHARDS_MAX + write->shard];
-		if (!may_be_there(search->question, write))
+		if (!may_be_there(search, write))
 			continue;
 		stream->writes[stream->count++] = (uint32_t)i;
 		if (is_promised(model, search->question, write))

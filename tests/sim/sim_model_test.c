@@ -139,6 +139,11 @@ static void failed_writes_may_happen_at_a_recovery(void **state)
 	found[own[0][0]] = put(0, 0, 1, CASCADE_DURABILITY_POWER, CASCADE_IO);
 	assert_false(explains(MODEL_ACKNOWLEDGED));
 	assert_true(explains(MODEL_POWER));
+	/* But the shard has taken another one since: it was refused, and not in the log. */
+	found[own[1][0]] = put(1, 0, 1, CASCADE_DURABILITY_POWER, CASCADE_OK);
+	assert_false(explains(MODEL_POWER));
+	found[own[0][0]] = MODEL_ABSENT;
+	assert_true(explains(MODEL_POWER));
 }
 
 int main(void)
