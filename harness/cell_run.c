@@ -101,6 +101,7 @@ static void send_record(struct cell_state *state, const struct record *record)
 	send_written(state, MESSAGE_RECORD, record_write_json, record);
 	send_written(state, MESSAGE_REPETITION_ROWS, record_write_repetition, record);
 	send_written(state, MESSAGE_TIMELINE, record_write_timeline, record);
+	send_written(state, MESSAGE_INTERVALS, record_write_intervals, record);
 	for (int kind = 0; kind < OPERATION_KINDS; kind++) {
 		const struct histogram *histogram = record->result->service[kind];
 		if (histogram != NULL && histogram->count > 0)

@@ -10,15 +10,16 @@
 #include <stdint.h>
 
 enum message_type {
-	MESSAGE_PROGRESS = 1, /* struct message_progress */
-	MESSAGE_SUMMARY,      /* struct phase_summary: a phase has ended; its texts follow */
-	MESSAGE_RECORD,	      /* text for record.jsonl, */
+	MESSAGE_PROGRESS = 1,	 /* struct message_progress */
+	MESSAGE_SUMMARY,	 /* struct phase_summary: a phase has ended; its texts follow */
+	MESSAGE_RECORD,		 /* text for record.jsonl, */
 	MESSAGE_REPETITION_ROWS, /* repetitions.csv, */
-	MESSAGE_TIMELINE,     /* timeline.csv */
-	MESSAGE_FILE,	      /* a file's name, a zero byte, and its content */
-	MESSAGE_NOTICE,	      /* text: what the environment refused */
-	MESSAGE_FAILURE,      /* text: what went wrong */
-	MESSAGE_END,	      /* nothing: the cell ran to its end */
+	MESSAGE_TIMELINE,	 /* timeline.csv, */
+	MESSAGE_INTERVALS,	 /* run.hlog */
+	MESSAGE_FILE,		 /* a file's name, a zero byte, and its content */
+	MESSAGE_NOTICE,		 /* text: what the environment refused */
+	MESSAGE_FAILURE,	 /* text: what went wrong */
+	MESSAGE_END,		 /* nothing: the cell ran to its end */
 };
 
 struct message_progress {

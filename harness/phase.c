@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "harness/client.h"
 #include "harness/hiccup.h"
+#include "harness/interval_log.h"
 #include "harness/process_stats.h"
 #include "harness/ticks.h"
 
@@ -62,9 +63,11 @@ struct measurement {
 	uint64_t point_operations;
 	double point_cpu;
 	struct device_counters point_device;
-	struct histogram *interval;
-	struct histogram **before; /* of each client and kind of operation */
+	struct histogram *interval;		  /* of all operations */
+	struct histogram *kinds[OPERATION_KINDS]; /* of each kind; NULL: none in this phase */
+	struct histogram **before;		  /* of each client and histogram of it */
 	size_t timeline_capacity;
+	size_t interval_capacity;
 	uint64_t progress_ns;
 };
 
@@ -136,18 +139,60 @@ static uint64_t operations_so_far(const struct client_group *group)
 	return sum;
 }
 
-/* Adds what was recorded since the last call to the interval's histogram. */
-static void collect_interval(struct measurement *run)
+/* Adds what clients have recorded in their histogram `which` since the last call. */
+static void collect_difference(struct measurement *run, uint32_t which, struct histogram *into)
 {
 	const struct client_group *group = &run->group;
+	for (uint32_t i = 0; i < group->count && into != NULL; i++) {
+		struct histogram *before = run->before[i * CLIENT_HISTOGRAMS + which];
+		if (before != NULL)
+			histogram_add_difference(into, group->clients[i].service[which], before);
+	}
+}
+
+/* What was recorded since the last call. The halves of read-modify-writes are reads and updates, too, but
+ * not operations of their own. */
+static void collect_interval(struct measurement *run)
+{
 	histogram_reset(run->interval);
-	for (uint32_t i = 0; i < group->count; i++) {
-		for (int kind = 0; kind < OPERATION_KINDS; kind++) {
-			struct histogram *before = run->before[i * OPERATION_KINDS + (uint32_t)kind];
-			if (before != NULL)
-				histogram_add_difference(run->interval, group->clients[i].service[kind],
-							 before);
+	for (uint32_t kind = 0; kind < OPERATION_KINDS; kind++) {
+		if (run->kinds[kind] == NULL)
+			continue;
+		histogram_reset(run->kinds[kind]);
+		collect_difference(run, kind, run->kinds[kind]);
+		histogram_merge(run->interval, run->kinds[kind]);
+	}
+	collect_difference(run, PART_RMW_READ, run->kinds[OPERATION_READ]);
+	collect_difference(run, PART_RMW_UPDATE, run->kinds[OPERATION_UPDATE]);
+}
+
+/* Keeps the interval's histograms for the log. Without memory for them it has a gap. */
+static void add_intervals(struct measurement *run, uint64_t now_ns)
+{
+	struct phase_result *result = run->result;
+	for (int kind = 0; kind < OPERATION_KINDS; kind++) {
+		const struct histogram *histogram = run->kinds[kind];
+		if (histogram == NULL || histogram->count == 0)
+			continue;
+		if (result->interval_count == run->interval_capacity) {
+			size_t capacity = run->interval_capacity == 0 ? 64 : run->interval_capacity * 2;
+			struct phase_interval *larger =
+				memory_resize(result->intervals, capacity * sizeof(*larger));
+			if (larger == NULL)
+				return;
+			result->intervals = larger;
+			run->interval_capacity = capacity;
 		}
+		char *encoded = interval_log_encode(histogram);
+		if (encoded == NULL)
+			return;
+		result->intervals[result->interval_count++] = (struct phase_interval) {
+			.kind = (enum operation_kind)kind,
+			.start = (double)(run->point_ns - run->begin_ns) / NS_PER_SECOND,
+			.seconds = (double)(now_ns - run->point_ns) / NS_PER_SECOND,
+			.max_ns = histogram->max_ns,
+			.histogram = encoded,
+		};
 	}
 }
 
@@ -176,6 +221,7 @@ static void add_point(struct measurement *run, uint64_t now_ns)
 		run->timeline_capacity = capacity;
 	}
 	collect_interval(run);
+	add_intervals(run, now_ns);
 	uint64_t operations = operations_so_far(&run->group);
 	double cpu = process_cpu_seconds();
 	struct device_counters device = process_device_counters(NULL);
@@ -420,6 +466,28 @@ static struct status run_idle_wait(struct measurement *run, uint64_t *end_ns)
 
 /* --- set-up --- */
 
+/* The kind of operation that a client's histogram counts to in the log. */
+static uint32_t kind_of_histogram(uint32_t which)
+{
+	return which == PART_RMW_READ ? OPERATION_READ : which == PART_RMW_UPDATE ? OPERATION_UPDATE : which;
+}
+
+static struct status allocate_befores(struct measurement *run, const struct client *client)
+{
+	for (uint32_t which = 0; which < CLIENT_HISTOGRAMS; which++) {
+		if (client->service[which] == NULL)
+			continue;
+		struct histogram **before = &run->before[client->index * CLIENT_HISTOGRAMS + which];
+		struct histogram **of_kind = &run->kinds[kind_of_histogram(which)];
+		*before = histogram_create();
+		if (*of_kind == NULL)
+			*of_kind = histogram_create();
+		if (*before == NULL || *of_kind == NULL)
+			return status_make(STATUS_NO_MEMORY);
+	}
+	return status_ok();
+}
+
 static struct status allocate_clients(struct measurement *run)
 {
 	struct client_group *group = &run->group;
@@ -429,7 +497,7 @@ static struct status allocate_clients(struct measurement *run)
 		memset((void *)group->clients, 0, bytes);
 	group->inserting = memory_allocate_zeroed(group->count, sizeof(*group->inserting));
 	run->arguments = memory_allocate_zeroed(group->count, sizeof(*run->arguments));
-	run->before = memory_allocate_zeroed(group->count, OPERATION_KINDS * sizeof(run->before[0]));
+	run->before = memory_allocate_zeroed(group->count, CLIENT_HISTOGRAMS * sizeof(run->before[0]));
 	run->interval = histogram_create();
 	if (group->clients == NULL || group->inserting == NULL || run->arguments == NULL ||
 	    run->before == NULL || run->interval == NULL)
@@ -440,14 +508,7 @@ static struct status allocate_clients(struct measurement *run)
 		client->index = i;
 		run->arguments[i] = client;
 		TRY(client_init(client));
-		for (uint32_t kind = 0; kind < OPERATION_KINDS; kind++) {
-			if (client->service[kind] == NULL)
-				continue;
-			struct histogram **before = &run->before[i * OPERATION_KINDS + kind];
-			*before = histogram_create();
-			if (*before == NULL)
-				return status_make(STATUS_NO_MEMORY);
-		}
+		TRY(allocate_befores(run, client));
 	}
 	return status_ok();
 }
@@ -523,9 +584,11 @@ static void tear_down(struct measurement *run)
 	for (uint32_t i = 0; i < group->count; i++) {
 		if (group->clients != NULL)
 			client_free(&group->clients[i]);
-		for (uint32_t kind = 0; run->before != NULL && kind < OPERATION_KINDS; kind++)
-			histogram_free(run->before[i * OPERATION_KINDS + kind]);
+		for (uint32_t which = 0; run->before != NULL && which < CLIENT_HISTOGRAMS; which++)
+			histogram_free(run->before[i * CLIENT_HISTOGRAMS + which]);
 	}
+	for (uint32_t kind = 0; kind < OPERATION_KINDS; kind++)
+		histogram_free(run->kinds[kind]);
 	memory_free(group->clients);
 	memory_free((void *)group->inserting);
 	memory_free(run->arguments);
@@ -775,4 +838,9 @@ void phase_result_free(struct phase_result *result)
 	memory_free(result->timeline);
 	result->timeline = NULL;
 	result->timeline_count = 0;
+	for (size_t i = 0; i < result->interval_count; i++)
+		memory_free(result->intervals[i].histogram);
+	memory_free(result->intervals);
+	result->intervals = NULL;
+	result->interval_count = 0;
 }

@@ -18,6 +18,14 @@ struct timeline_point {
 	uint64_t device_read_bytes, device_write_bytes;
 };
 
+/* What ended of one kind of operation in a second of a phase. A read-modify-write is there three times. */
+struct phase_interval {
+	enum operation_kind kind;
+	double start, seconds; /* since the phase began; how long */
+	uint64_t max_ns;
+	char *histogram; /* as interval_log_encode made it; owned */
+};
+
 /* What all phases of one repetition share. */
 struct phase_context {
 	const struct workload *workload;
@@ -58,6 +66,8 @@ struct phase_result {
 	bool stopped_early;
 	struct timeline_point *timeline;
 	size_t timeline_count;
+	struct phase_interval *intervals;
+	size_t interval_count;
 	struct driver_counter counters[128]; /* the driver's, differences over the phase */
 	size_t counter_count;
 };

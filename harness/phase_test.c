@@ -371,6 +371,14 @@ static void check_mixed(const struct bench *bench, const struct phase_result *re
 	for (size_t i = 0; i < result->timeline_count; i++)
 		timeline += result->timeline[i].operations;
 	assert_int_equal(timeline, 20000);
+	assert_true(result->interval_count >= OPERATION_KINDS);
+	for (size_t i = 0; i < result->interval_count; i++) {
+		const struct phase_interval *interval = &result->intervals[i];
+		assert_non_null(result->service[interval->kind]);
+		assert_true(interval->seconds >= 0 &&
+			    interval->start + interval->seconds < result->seconds + 1);
+		assert_memory_equal(interval->histogram, "HISTFAAA", 8);
+	}
 	assert_true(result->timeline[0].p50_ns > 0);
 	assert_true(result->timeline[0].max_ns >= result->timeline[0].p999_ns);
 	assert_true(result->top1_share > 0.02 && result->top1_share < 0.08);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "harness/interval_log.h"
 #include "harness/json_writer.h"
 #include "harness/parity.h"
 
@@ -96,11 +97,18 @@ const char *record_hiccup_name(const struct record *record, char buffer[static H
 	return buffer;
 }
 
+/* `ending`: of the name. */
+static void name_histogram(const struct record *record, enum operation_kind kind, const char *ending,
+			   char buffer[static HGRM_NAME_BYTES])
+{
+	(void)snprintf(buffer, HGRM_NAME_BYTES, "%s.%s.%s.service.r%u%s", record->cell->tag,
+		       record->phase->name, operation_names[kind], record->repetition, ending);
+}
+
 const char *record_hgrm_name(const struct record *record, enum operation_kind kind,
 			     char buffer[static HGRM_NAME_BYTES])
 {
-	(void)snprintf(buffer, HGRM_NAME_BYTES, "%s.%s.%s.service.r%u.ns.hgrm", record->cell->tag,
-		       record->phase->name, operation_names[kind], record->repetition);
+	name_histogram(record, kind, ".ns.hgrm", buffer);
 	return buffer;
 }
 
@@ -436,5 +444,17 @@ void record_write_timeline(const struct record *record, FILE *file)
 		if (point->device_write_bytes != UINT64_MAX)
 			(void)fprintf(file, "%" PRIu64, point->device_write_bytes);
 		(void)fputc('\n', file);
+	}
+}
+
+void record_write_intervals(const struct record *record, FILE *file)
+{
+	const struct phase_result *result = record->result;
+	char tag[HGRM_NAME_BYTES];
+	for (size_t i = 0; i < result->interval_count; i++) {
+		const struct phase_interval *interval = &result->intervals[i];
+		name_histogram(record, interval->kind, "", tag);
+		interval_log_write_line(file, tag, result->start_unix_ns + (uint64_t)(interval->start * 1e9),
+					interval->seconds, interval->max_ns, interval->histogram);
 	}
 }

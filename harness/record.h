@@ -28,6 +28,8 @@
  * timeline.csv		One row for each second of each phase; columns in TIMELINE_COLUMNS. `operations` are
  *those that ended in that second; cpu_seconds and bytes were spent in it.
  *
+ * run.hlog		The same histograms, second by second (interval_log.h).
+ *
  * TAG.PHASE.OP.service.rREPETITION.ns.hgrm	The histogram of one operation (HdrHistogram's percentile
  *			text, nanoseconds), named by the record's latency.OP.service.hgrm. TAG is the
  *			start of configuration.hash, and of workload.hash too where configurations
@@ -97,6 +99,9 @@ void record_write_json(const struct record *record, FILE *file);
 /* Rows of repetitions.csv and timeline.csv, without the header. */
 void record_write_repetition(const struct record *record, FILE *file);
 void record_write_timeline(const struct record *record, FILE *file);
+
+/* Lines of run.hlog, without its head. */
+void record_write_intervals(const struct record *record, FILE *file);
 
 /* The file name of the histogram of hiccups, and of an operation's. Returns buffer. */
 const char *record_hiccup_name(const struct record *record, char buffer[static HGRM_NAME_BYTES]);

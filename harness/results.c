@@ -12,13 +12,14 @@
 #include "base/memory.h"
 #include "harness/allocate.h"
 #include "harness/folder.h"
+#include "harness/interval_log.h"
 #include "harness/provenance.h"
 #include "harness/record.h"
 
 enum { PATH_BYTES = 4096, SAME_SECOND_MAX = 100 };
 
-static const char *const file_names[RESULTS_FILES] = { "record.jsonl", "repetitions.csv", "timeline.csv" };
-static const char *const file_headers[RESULTS_FILES] = { "", REPETITION_COLUMNS "\n", TIMELINE_COLUMNS "\n" };
+static const char *const file_names[RESULTS_FILES] = { "record.jsonl", "repetitions.csv", "timeline.csv",
+						       "run.hlog" };
 
 static struct status write_problem(const char *path, const char *name, int error, struct problem *problem)
 {
@@ -158,6 +159,36 @@ static struct status write_provenance(struct results *results, const struct expe
 	return status;
 }
 
+/* What stands at the file's beginning. */
+static void write_head(enum results_file which, FILE *file)
+{
+	switch (which) {
+	case RESULTS_REPETITIONS:
+		(void)fputs(REPETITION_COLUMNS "\n", file);
+		break;
+	case RESULTS_TIMELINE:
+		(void)fputs(TIMELINE_COLUMNS "\n", file);
+		break;
+	case RESULTS_INTERVALS:
+		interval_log_write_head(file, clock_wall_ns());
+		break;
+	default:
+		break;
+	}
+}
+
+static struct status append_head(struct results *results, enum results_file which, struct problem *problem)
+{
+	char head[1024];
+	FILE *file = fmemopen(head, sizeof(head), "w");
+	if (file == NULL)
+		return problem_set(problem, STATUS_NO_MEMORY, "out of memory");
+	write_head(which, file);
+	long size = ftell(file);
+	(void)fclose(file);
+	return results_append(results, which, head, (size_t)size, problem);
+}
+
 static struct status open_files(struct results *results, struct problem *problem)
 {
 	for (int i = 0; i < RESULTS_FILES; i++) {
@@ -166,8 +197,7 @@ static struct status open_files(struct results *results, struct problem *problem
 		results->files[i] = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
 		if (results->files[i] < 0)
 			return write_problem(results->path, file_names[i], errno, problem);
-		TRY(results_append(results, (enum results_file)i, file_headers[i], strlen(file_headers[i]),
-				   problem));
+		TRY(append_head(results, (enum results_file)i, problem));
 	}
 	return status_ok();
 }
@@ -185,7 +215,9 @@ static struct status create(struct results *results, const char *out, const stru
 struct status results_create(struct results *results, const char *out, const struct experiment *experiment,
 			     struct problem *problem)
 {
-	*results = (struct results) { .files = { -1, -1, -1 } };
+	*results = (struct results) { .path = NULL };
+	for (int i = 0; i < RESULTS_FILES; i++)
+		results->files[i] = -1;
 	struct status status = create(results, out, experiment, problem);
 	if (status_is_ok(status) || status_is(status, STATUS_NO_SPACE))
 		return status;
@@ -207,5 +239,5 @@ void results_free(struct results *results)
 {
 	memory_free(results->path);
 	memory_free(results->run);
-	*results = (struct results) { .files = { -1, -1, -1 } };
+	results->path = results->run = NULL;
 }

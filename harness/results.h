@@ -12,7 +12,7 @@
 #include "harness/experiment.h"
 #include "harness/problem.h"
 
-enum results_file { RESULTS_RECORD, RESULTS_REPETITIONS, RESULTS_TIMELINE, RESULTS_FILES };
+enum results_file { RESULTS_RECORD, RESULTS_REPETITIONS, RESULTS_TIMELINE, RESULTS_INTERVALS, RESULTS_FILES };
 
 struct results {
 	char *path; /* OUT/NAME/UTC-HASH */

@@ -157,6 +157,9 @@ static void handle_message(void *context, enum message_type type, const char *da
 	case MESSAGE_TIMELINE:
 		handle_append(execution, RESULTS_TIMELINE, data, size);
 		break;
+	case MESSAGE_INTERVALS:
+		handle_append(execution, RESULTS_INTERVALS, data, size);
+		break;
 	case MESSAGE_FILE:
 		handle_file(execution, data, size);
 		break;

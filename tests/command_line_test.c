@@ -255,8 +255,9 @@ static void test_run_leaves_files(void **state)
 	assert_true(readlink("results/quick/latest", target, sizeof(target) - 1) > 0);
 	assert_null(strchr(target, '/'));
 	expect_in(out, target);
-	static const char *const files[] = { "record.jsonl", "repetitions.csv", "summary.csv",
-					     "timeline.csv", "provenance.json", "config.resolved.yaml" };
+	static const char *const files[] = { "record.jsonl",	    "repetitions.csv", "summary.csv",
+					     "timeline.csv",	    "run.hlog",	       "provenance.json",
+					     "config.resolved.yaml" };
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		(void)snprintf(text, sizeof(text), "results/quick/latest/%s", files[i]);
 		if (!exists(text))
@@ -274,6 +275,11 @@ static void test_run_leaves_files(void **state)
 	read_file("results/quick/latest/summary.csv", text);
 	expect_in(text, "experiment,phase,workload,");
 	expect_in(text, ",throughput.ops_s,1,");
+	read_file("results/quick/latest/run.hlog", text);
+	expect_in(text, "\n\"StartTimestamp\",\"Interval_Length\",");
+	expect_in(text, ".load.insert.service.r1,");
+	expect_in(text, ".read.service.r1,");
+	expect_in(text, ",HISTFAAA");
 	expect_in(records, "\"hiccup\":{\"count\":");
 	expect_in(records, "\"per_op\":{\"cpu_us\":");
 	read_file("results/quick/latest/provenance.json", text);
