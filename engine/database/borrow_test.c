@@ -476,12 +476,31 @@ static void test_scans_of_a_known_length(void **state)
 	}
 }
 
-/* A scan asks for the blocks that it will read and for few others. */
+static void read_rows(cascade *db, unsigned from, unsigned count)
+{
+	char name[16];
+	cascade_value value;
+	for (unsigned row = from; row < from + count; row++) {
+		CHECK_OK(cascade_get(db, row_name(row, name), NULL, &value));
+		cascade_value_release(&value);
+	}
+}
+
+/* How often a page of the cache was filled, or will be. */
+static uint64_t pages_taken(cascade *db)
+{
+	return stat_of(db, "cache.frames_used") + stat_of(db, "cache.evictions");
+}
+
+/* A scan asks for the blocks that it will read and for few others: counted when they are asked for, because
+ * the iterator does not wait for those that it has no more use for. */
 static void test_a_hint_spares_reads(void **state)
 {
 	(void)state;
-	uint64_t reads[2];
-	const struct setup setup = { .shards = 2 };
+	uint64_t pages[2];
+	/* One table a shard, whose partition is read for the first rows already. */
+	const struct setup setup = { .shards = 2,
+				     .extra = { { "table.size", "4 MiB" }, { "codec.kind", "none" } } };
 	for (unsigned i = 0; i < 2; i++) {
 		cascade *db;
 		CHECK_OK(open_small(place, &setup, &db));
@@ -489,16 +508,18 @@ static void test_a_hint_spares_reads(void **state)
 			fill_rows(db);
 		CHECK_OK(cascade_close(db));
 		CHECK_OK(open_small(place, &setup, &db));
-		const cascade_iterator_options options = { .rows_hint = i == 0 ? 300 : 5 };
+		CHECK_OK(cascade_wait_idle(db)); /* a merge gives pages back */
+		read_rows(db, 0, 10); /* without partitions nobody knows the blocks of a scan ahead */
 		cascade_iterator *iterator;
-		uint64_t before = stat_of(db, "io.read_bytes");
+		const cascade_iterator_options options = { .rows_hint = i == 0 ? 300 : 6 };
+		uint64_t before = pages_taken(db);
 		CHECK_OK(cascade_iterator_create(db, &options, &iterator));
-		check_rows(iterator, 100, 5);
+		check_rows(iterator, 300, 5);
 		cascade_iterator_destroy(iterator);
-		reads[i] = stat_of(db, "io.read_bytes") - before;
+		pages[i] = pages_taken(db) - before;
 		CHECK_OK(cascade_close(db));
 	}
-	CHECK(reads[1] < reads[0] / 2);
+	CHECK(pages[1] > 0 && pages[1] < pages[0] / 2);
 }
 
 int main(void)
