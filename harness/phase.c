@@ -117,16 +117,23 @@ static uint64_t counter_or(const struct phase_result *result, const char *name, 
 	return otherwise;
 }
 
-/* What the engine counts itself is exact; the kernel's numbers are the next best. */
+/*
+ * Reads: what the engine counts itself is exact, the kernel's numbers are the next best. Writes: the
+ * kernel's, for an engine counts each time a page of its log that fills up goes to the page cache, and that
+ * is no write of the device's.
+ */
 static void take_device_counters(struct measurement *run)
 {
 	struct phase_result *result = run->result;
 	struct device_counters device = device_counters_difference(
 		process_device_counters(run->context->data_path), run->device_begin);
 	result->device_reads = counter_or(result, "io.reads", device.reads);
-	result->device_writes = counter_or(result, "io.writes", device.writes);
+	result->device_writes =
+		device.writes != UINT64_MAX ? device.writes : counter_or(result, "io.writes", UINT64_MAX);
 	result->device_read_bytes = counter_or(result, "io.read_bytes", device.read_bytes);
-	result->device_write_bytes = counter_or(result, "io.write_bytes", device.write_bytes);
+	result->device_write_bytes = device.write_bytes != UINT64_MAX
+					     ? device.write_bytes
+					     : counter_or(result, "io.write_bytes", UINT64_MAX);
 }
 
 /* --- timeline and progress --- */

@@ -200,7 +200,7 @@ static struct status toy_wait_idle(struct driver *driver)
 static size_t toy_counters(struct driver *driver, struct driver_counter *counters, size_t capacity)
 {
 	struct toy *toy = (struct toy *)driver;
-	assert_true(capacity >= 3);
+	assert_true(capacity >= 4);
 	pthread_mutex_lock(&toy->lock);
 	strcpy(counters[0].name, "toy.writes");
 	counters[0].value = toy->writes;
@@ -209,8 +209,10 @@ static size_t toy_counters(struct driver *driver, struct driver_counter *counter
 	counters[1].value = toy->count;
 	strcpy(counters[2].name, "io.writes");
 	counters[2].value = toy->writes;
+	strcpy(counters[3].name, "io.write_bytes"); /* what goes to the page cache again and again */
+	counters[3].value = toy->writes << 40;
 	pthread_mutex_unlock(&toy->lock);
-	return 3;
+	return 4;
 }
 
 /* "Tasks" are threads: what matters is that the phase treats them as tasks. */
@@ -357,13 +359,14 @@ static void check_mixed(const struct bench *bench, const struct phase_result *re
 	assert_in_range(inserts, 800, 1200);
 	assert_true(result->verify_checked > 8000);
 	assert_int_equal(bench->context.inserted, 1000 + inserts);
-	assert_int_equal(result->counter_count, 3);
+	assert_int_equal(result->counter_count, 4);
 	assert_string_equal(result->counters[0].name, "toy.writes");
 	assert_int_equal(result->counters[0].value, bench->toy->writes - writes_before);
 	assert_string_equal(result->counters[1].name, "toy.rows");
 	assert_int_equal(result->counters[1].value, bench->toy->count);
 	assert_int_equal(result->device_writes, bench->toy->writes - writes_before);
 	assert_true(result->device_reads == UINT64_MAX);
+	assert_true(result->device_write_bytes < 1ull << 40);
 	assert_true(result->cpu_seconds > 0);
 	assert_true(result->rss_peak_bytes > 1 << 20);
 	assert_true(result->timeline_count >= 1);
