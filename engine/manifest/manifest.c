@@ -2,8 +2,8 @@
  * manifest.c: the file: opening, appending, rewriting, checking.
  *
  * Space for an edit is reserved before it is written, so a full disk refuses an edit before anything of it is
- * on disk. An edit that failed half-written is wiped out again; if even that fails, nobody can say what a
- * later open will find, and the manifest takes no more edits.
+ * on disk. An edit that failed half-written is wiped out again; if even that fails and more than half of it
+ * may stand there, nobody can say what a later open will find, and the manifest takes no more edits.
  */
 #include "manifest/manifest.h"
 
@@ -67,8 +67,9 @@ static MAY_SUSPEND struct status sync_file(struct task *self, struct io_file *fi
 	return task_io(self, &request);
 }
 
-static MAY_SUSPEND struct status write_file(struct task *self, struct io_file *file, uint64_t offset,
-					    void *bytes, uint64_t size)
+/* *written: as much as has come into the file, also on an error. */
+static MAY_SUSPEND struct status write_some(struct task *self, struct io_file *file, uint64_t offset,
+					    void *bytes, uint64_t size, uint64_t *written)
 {
 	struct io_request request = {
 		.operation = IO_WRITE,
@@ -77,7 +78,16 @@ static MAY_SUSPEND struct status write_file(struct task *self, struct io_file *f
 		.length = (size_t)size,
 		.offset = offset,
 	};
-	return task_io(self, &request);
+	struct status status = task_io(self, &request);
+	*written = request.transferred;
+	return status;
+}
+
+static MAY_SUSPEND struct status write_file(struct task *self, struct io_file *file, uint64_t offset,
+					    void *bytes, uint64_t size)
+{
+	uint64_t written;
+	return write_some(self, file, offset, bytes, size, &written);
 }
 
 static MAY_SUSPEND struct status unlink_new(struct task *self, struct manifest *manifest)
@@ -256,17 +266,41 @@ static MAY_SUSPEND struct status wipe(struct task *self, struct manifest *manife
 	return sync_file(self, manifest->file);
 }
 
+/* What was written of an edit is none. */
+static MAY_SUSPEND struct status undo_edit(struct task *self, struct manifest *manifest, uint8_t *bytes,
+					   uint64_t size, struct status failure, uint64_t written)
+{
+	struct status wiped = wipe(self, manifest, bytes, size);
+	if (status_is_ok(wiped))
+		return failure;
+	/* A file system that moves what it rewrites may have no room for that either. But then there was not
+	 * even one whole copy to be wiped out. */
+	if (status_is(failure, STATUS_NO_SPACE) && status_is(wiped, STATUS_NO_SPACE) &&
+	    written < size / MANIFEST_COPIES)
+		return failure;
+	return fail(manifest, failure);
+}
+
+/* The device was full behind the first copy: that one does until the file is rewritten. */
+static bool is_cut_behind_a_copy(const struct manifest *manifest, struct status status, uint64_t written,
+				 uint64_t size)
+{
+	return status_is(status, STATUS_NO_SPACE) && written >= size / MANIFEST_COPIES && written < size &&
+	       manifest->end + size <= manifest->reserved;
+}
+
 static MAY_SUSPEND struct status write_edit(struct task *self, struct manifest *manifest, uint8_t *bytes,
 					    uint64_t size)
 {
 	TRY(reserve(self, manifest, size));
 	if (PLANTED(N5))
 		memset(bytes + size / MANIFEST_COPIES, 0, size / MANIFEST_COPIES);
-	struct status status = write_file(self, manifest->file, manifest->end, bytes, size);
+	uint64_t written;
+	struct status status = write_some(self, manifest->file, manifest->end, bytes, size, &written);
 	if (!status_is_ok(status)) {
 		manifest->must_rewrite = true;
-		struct status wiped = wipe(self, manifest, bytes, size);
-		return status_is_ok(wiped) ? status : fail(manifest, status);
+		if (!is_cut_behind_a_copy(manifest, status, written, size))
+			return undo_edit(self, manifest, bytes, size, status, written);
 	}
 	status = sync_file(self, manifest->file);
 	return status_is_ok(status) ? status : fail(manifest, status);
