@@ -47,6 +47,16 @@ static struct status unlink_path(struct io *io, const char *path)
 	return status_is(status, STATUS_NOT_FOUND) ? status_ok() : status;
 }
 
+static struct status unlink_file(struct io *io, const char *directory, const char *name)
+{
+	char *path = root_join(directory, name);
+	if (path == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	struct status status = unlink_path(io, path);
+	memory_free(path);
+	return status;
+}
+
 struct sweep {
 	struct io *io;
 	const char *directory;
@@ -57,13 +67,7 @@ struct sweep {
 static void sweep_file(void *context, const char *name)
 {
 	struct sweep *sweep = context;
-	char *path = root_join(sweep->directory, name);
-	if (path == NULL) {
-		status_keep_first(&sweep->status, status_make(STATUS_NO_MEMORY));
-		return;
-	}
-	status_keep_first(&sweep->status, unlink_path(sweep->io, path));
-	memory_free(path);
+	status_keep_first(&sweep->status, unlink_file(sweep->io, sweep->directory, name));
 }
 
 static void sweep_shard(void *context, const char *name)
@@ -127,8 +131,7 @@ static struct status find_or_begin(cascade *db, struct root *root, bool *create)
 	*create = !contents.root;
 	if (contents.root) {
 		TRY(root_read(db->io, db->path, root));
-		/* Whoever created it may have been killed before the name was durable. */
-		return sync_directory(db->io, db->path);
+		return contents.root_new ? unlink_file(db->io, db->path, "ROOT.new") : status_ok();
 	}
 	if (contents.shards > 0 && !contents.root_new)
 		return status_error(STATUS_CORRUPT, "%s/ROOT: missing, though shards are there", db->path);
@@ -276,6 +279,7 @@ static struct status start_runtime(cascade *db)
 {
 	struct runtime_options options = { .shards = db->shard_count,
 					   .io_backend = db->options.io_backend,
+					   .stacks_ahead = true,
 					   .io = { .direct = db->options.direct } };
 	return runtime_create(&options, &db->runtime, db->notice, sizeof(db->notice));
 }
@@ -338,6 +342,8 @@ static struct status open_steps(cascade *db, const cascade_options *options)
 	bool create;
 	TRY(find_or_begin(db, &root, &create));
 	TRY(check_shards(db, &root));
+	if (!create)
+		TRY(root_renew(db->io, db->path, &root));
 	TRY(options_resolve(options, root.shards, &db->options));
 	db->shard_count = root.shards;
 	db->id[0] = root.id[0];

@@ -98,23 +98,57 @@ static struct status sync_directory(struct io *io, const char *path)
 	return io_execute(io, &sync);
 }
 
-struct status root_begin(struct io *io, const char *path, const struct root *root)
+/* Of an open that was cut off. */
+static struct status unlink_next(struct io *io, const char *next)
 {
-	char *file = root_join(path, "ROOT.new");
+	struct io_request unlink_it = { .operation = IO_UNLINK, .path = next };
+	struct status status = io_execute(io, &unlink_it);
+	return status_is(status, STATUS_NOT_FOUND) ? status_ok() : status;
+}
+
+static struct status write_and_rename(struct io *io, const char *next, const char *file, uint8_t *page)
+{
+	TRY(unlink_next(io, next));
+	TRY(page_transfer(io, IO_WRITE, next, page, IO_OPEN_WRITE | IO_OPEN_CREATE));
+	struct io_request rename_it = { .operation = IO_RENAME, .path = next, .path_to = file };
+	return io_execute(io, &rename_it);
+}
+
+/*
+ * Makes PATH/NAME say this, durably, in one step. Always by a file of its own: of one that is there already,
+ * a sync may have failed, and then no later one helps.
+ */
+static struct status put_in_place(struct io *io, const char *path, const char *name, const struct root *root)
+{
+	char *next = root_join(path, "ROOT.next");
+	char *file = root_join(path, name);
 	uint8_t *page = memory_allocate_aligned(IO_PAGE_BYTES, ROOT_BYTES);
 	struct status status = status_make(STATUS_NO_MEMORY);
-	if (file != NULL && page != NULL) {
+	if (next != NULL && file != NULL && page != NULL) {
 		root_encode(root, page);
-		status = page_transfer(io, IO_WRITE, file, page, IO_OPEN_WRITE | IO_OPEN_CREATE);
-		/* Of a creation that never ended. */
-		if (status_is(status, STATUS_INVALID))
-			status = page_transfer(io, IO_WRITE, file, page, IO_OPEN_WRITE);
+		status = write_and_rename(io, next, file, page);
+		if (!status_is_ok(status)) {
+			struct status ignored = unlink_next(io, next);
+			(void)ignored; /* the first error is the one to report */
+		}
 	}
 	if (status_is_ok(status))
 		status = sync_directory(io, path);
+	memory_free(next);
 	memory_free(file);
 	memory_free(page);
 	return status;
+}
+
+struct status root_begin(struct io *io, const char *path, const struct root *root)
+{
+	return put_in_place(io, path, "ROOT.new", root);
+}
+
+struct status root_renew(struct io *io, const char *path, const struct root *root)
+{
+	struct status status = put_in_place(io, path, "ROOT", root);
+	return status_is(status, STATUS_NO_SPACE) ? sync_directory(io, path) : status;
 }
 
 struct status root_commit(struct io *io, const char *path)

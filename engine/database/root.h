@@ -12,7 +12,7 @@
  *
  * It is written as ROOT.new before anything else of a new database, and renamed to ROOT when all shards
  * exist: so a directory with ROOT.new alone is a creation that never ended, in which nothing was promised.
- * Private to database/.
+ * Whoever writes it does so as ROOT.next, which is then renamed. Private to database/.
  */
 #ifndef CASCADE_DATABASE_ROOT_H
 #define CASCADE_DATABASE_ROOT_H
@@ -42,6 +42,12 @@ MUST_CHECK struct status root_begin(struct io *io, const char *path, const struc
 
 /* ROOT.new becomes ROOT, durably. */
 MUST_CHECK struct status root_commit(struct io *io, const char *path);
+
+/*
+ * Makes the ROOT that was read durable, name included: whoever created it may have been killed before it was,
+ * or a sync may have failed that nobody knows of. On a full device, as far as a sync of the directory goes.
+ */
+MUST_CHECK struct status root_renew(struct io *io, const char *path, const struct root *root);
 
 /* PATH/NAME in a new string; NULL: no memory. */
 char *root_join(const char *path, const char *name);
