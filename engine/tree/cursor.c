@@ -293,3 +293,11 @@ MAY_SUSPEND struct status tree_cursor_create(struct task *self, struct store *st
 	*result = &cursor->base;
 	return status_ok();
 }
+
+MAY_SUSPEND struct status tree_torn_cursor_create(struct task *self, struct store *store, uint64_t sequence,
+						  struct slice lower, struct slice upper, bool has_upper,
+						  uint64_t rows, struct iterator **result)
+{
+	(void)self, (void)sequence, (void)lower, (void)upper, (void)has_upper, (void)rows, (void)result;
+	return tree_of(store)->failure;
+}

@@ -84,8 +84,9 @@ struct tree {
 	struct join background;
 	struct wait_list progress; /* woken at the end of every background job and on failures */
 	struct status failure;	   /* for good: writes are refused */
-	bool unapplied;	       /* because of a commit that memory had no room for: none after it is visible */
-	struct status trouble; /* the last background error; OK again after a success */
+	bool unapplied; /* because of a commit that memory had no room for: none after it is visible */
+	uint64_t unapplied_from; /* its sequence */
+	struct status trouble;	 /* the last background error; OK again after a success */
 
 	struct tree_counters counters;
 };
@@ -119,11 +120,23 @@ MAY_SUSPEND struct status tree_get(struct task *self, struct store *store, struc
 enum store_answer tree_try_get(struct store *store, struct store_get *get);
 void tree_value_release(struct store *store, struct store_value *value);
 
+/*
+ * The store once part of a batch is in the memtable and memory has no room for the rest: as before, but that
+ * nothing is read or written any more, for what would be seen is half of it. Opened again it is whole.
+ */
+extern const struct store_ops tree_torn_store;
+MAY_SUSPEND struct status tree_torn_get(struct task *self, struct store *store, struct slice key,
+					uint64_t hash, uint64_t sequence, struct store_value *value);
+enum store_answer tree_torn_try_get(struct store *store, struct store_get *get);
+
 /* --- cursor.c --- */
 
 MAY_SUSPEND struct status tree_cursor_create(struct task *self, struct store *store, uint64_t sequence,
 					     struct slice lower, struct slice upper, bool has_upper,
 					     uint64_t rows, struct iterator **cursor);
+MAY_SUSPEND struct status tree_torn_cursor_create(struct task *self, struct store *store, uint64_t sequence,
+						  struct slice lower, struct slice upper, bool has_upper,
+						  uint64_t rows, struct iterator **cursor);
 
 /* --- upkeep.c --- */
 

@@ -777,6 +777,46 @@ static void test_no_memory_in_the_background(void **state)
 	in_world(run_no_memory, 705);
 }
 
+static void run_idler(struct task *self, void *argument)
+{
+	wait_list_wait(self, argument);
+}
+
+/* No stack is left for the flush: whoever waits for it is told, and does not wait for ever. */
+static void run_no_stack(struct world *world)
+{
+	static const struct task_type idler = { "idler", run_idler, 64 << 10 };
+	struct wait_list waiting;
+	struct join join;
+	open_tree(world);
+	settle(world);
+	write_some(world, 30);
+	wait_list_init(&waiting);
+	join_init(&join);
+	memory_fail_at(1, 1);
+	while (status_is_ok(task_spawn(task_shard(world->self), &idler, &waiting, TASK_FOREGROUND, &join)))
+		task_yield(world->self);
+	/* Memory for the new memtable, and none for the stack. */
+	for (uint64_t n = 1; tree_in(world)->immutable_count == 0; n++) {
+		memory_fail_at(n, 1);
+		CHECK(status_is(flush(world), STATUS_NO_MEMORY));
+	}
+	CHECK(status_is(tree_store.wait_idle(world->self, world->store), STATUS_NO_MEMORY));
+	memory_fail_at(0, 0);
+	wait_list_wake_all(&waiting);
+	join_wait(world->self, &join);
+	CHECK_OK(flush(world));
+	settle(world);
+	check_newest(world);
+	close_tree(world);
+}
+
+static void test_no_stack_in_the_background(void **state)
+{
+	(void)state;
+	in_world(run_no_stack, 720);
+}
+
 /* An open that fails leaves nothing behind and changes nothing. */
 static void run_open_no_memory(struct world *world)
 {
@@ -1003,6 +1043,7 @@ int main(void)
 		cmocka_unit_test(test_flushes_and_merges_side_by_side),
 		cmocka_unit_test(test_flush_is_tried_again),
 		cmocka_unit_test(test_no_memory_in_the_background),
+		cmocka_unit_test(test_no_stack_in_the_background),
 		cmocka_unit_test(test_no_memory_at_open),
 		cmocka_unit_test(test_log_larger_than_memory),
 		cmocka_unit_test(test_an_overfull_memtable_is_flushed),

@@ -715,6 +715,11 @@ MAY_SUSPEND struct status tree_flush(struct task *self, struct store *store)
 	struct status status = status_ok();
 	while (!list_is_empty(&newest->link)) {
 		tree_schedule(tree);
+		/* Without the flush there would be nobody to wait for. */
+		if (!tree->flush_running) {
+			status = status_make(STATUS_NO_MEMORY);
+			break;
+		}
 		wait_list_wait(self, &tree->progress);
 		status = status_is_ok(tree->failure) ? tree->trouble : tree->failure;
 		if (!status_is_ok(status))
@@ -733,6 +738,9 @@ MAY_SUSPEND struct status tree_wait_idle(struct task *self, struct store *store)
 		if (tree->immutable_count == 0 && tree->merges_running == 0 && !tree->flush_running &&
 		    !tree->reaper_running)
 			return status_ok();
+		/* The flush that is due could not be started, and nothing else would wake us. */
+		if (tree->merges_running == 0 && !tree->flush_running && !tree->reaper_running)
+			return status_make(STATUS_NO_MEMORY);
 		wait_list_wait(self, &tree->progress);
 		TRY(tree->trouble);
 	}

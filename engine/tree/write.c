@@ -1,6 +1,7 @@
 #include "base/assert.h"
 #include "base/batch.h"
 #include "base/hash.h"
+#include "base/planted.h"
 #include "tree/tree_internal.h"
 
 #include "base/poison.h"
@@ -115,10 +116,14 @@ MAY_SUSPEND static struct status write_wait_for_room(struct task *self, struct t
 
 /* --- apply: into the memtable --- */
 
-static void tree_fail(struct tree *tree, struct status status)
+/* The commit of that sequence, and none after it, comes into memory: it is in the log, and found at the next
+ * open. */
+static void tree_fail(struct tree *tree, struct status status, uint64_t sequence)
 {
 	if (status_is_ok(tree->failure))
 		tree->failure = status;
+	if (!tree->unapplied)
+		tree->unapplied_from = sequence;
 	tree->unapplied = true;
 	wait_list_wake_all(&tree->progress);
 }
@@ -155,6 +160,9 @@ static bool log_needs_flush(const struct tree *tree)
 
 void tree_rotate_if_due(struct tree *tree)
 {
+	/* No table gets half of a batch. */
+	if (tree->unapplied)
+		return;
 	if (tree->active->arena.reserved_bytes < tree->options.memtable_bytes / 2 && !log_needs_flush(tree))
 		return;
 	/* With a flush behind schedule the active memtable goes on: the budget is for all of them, and two
@@ -169,8 +177,15 @@ void tree_rotate_if_due(struct tree *tree)
 /* What the record cache has of the key is older than what the memtable is about to get. */
 static inline void forget_record(struct tree *tree, struct slice key)
 {
-	if (tree->records != NULL && !record_cache_is_empty(tree->records))
+	if (tree->records != NULL && !record_cache_is_empty(tree->records) && !PLANTED(N15))
 		record_cache_remove(tree->records, key, hash_key(key));
+}
+
+/* What has been put in of this batch cannot be taken out again. */
+static void tree_tear(struct tree *tree, struct status status, uint64_t sequence)
+{
+	tree_fail(tree, status, sequence);
+	tree->store.ops = &tree_torn_store;
 }
 
 static struct status apply_payload(struct tree *tree, uint64_t sequence, struct slice payload)
@@ -181,11 +196,17 @@ static struct status apply_payload(struct tree *tree, uint64_t sequence, struct 
 	struct slice rest = payload;
 	struct entry entry;
 	while (rest.size > 0) {
+		bool is_first = rest.size == payload.size;
 		if (!batch_decode(&rest, &entry))
 			return status_make(STATUS_CORRUPT);
 		entry.sequence = sequence;
 		forget_record(tree, entry.key);
-		TRY(ops->insert(slot->memtable, &entry, needed));
+		struct status status = ops->insert(slot->memtable, &entry, needed);
+		if (!status_is_ok(status)) {
+			if (!is_first)
+				tree_tear(tree, status, sequence);
+			return status;
+		}
 		slot->user_bytes += entry.key.size + entry.value.size;
 	}
 	slot->last_sequence = sequence;
@@ -195,12 +216,11 @@ static struct status apply_payload(struct tree *tree, uint64_t sequence, struct 
 void tree_apply(void *context, const struct wal_commit *commit)
 {
 	struct tree *tree = context;
-	/* Nothing behind it becomes visible here: it is in the log, and found at the next open. */
 	if (tree->unapplied)
 		return;
 	struct status status = apply_payload(tree, commit->sequence, commit->payload);
 	if (!status_is_ok(status)) {
-		tree_fail(tree, status);
+		tree_fail(tree, status, commit->sequence);
 		return;
 	}
 	tree->active->last_log_number = commit->log_number;
@@ -266,10 +286,12 @@ MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, con
 	if (tree->logging) {
 		if (durability == 0)
 			durability = tree->options.durability;
-		TRY(wal_append(self, tree->wal, pieces, count, durability));
-		/* Durable but not visible is possible only when memory ran out. Any other failure since, as
-		 * of a flush, takes nothing away from what this commit was promised. */
-		if (tree->unapplied)
+		uint64_t sequence;
+		TRY(wal_append_numbered(self, tree->wal, pieces, count, durability, &sequence));
+		/* Durable but not visible is possible only when memory ran out, for this commit or one before
+		 * it. Any other failure since, as of a flush, takes nothing away from what it was promised.
+		 */
+		if (tree->unapplied && sequence >= tree->unapplied_from)
 			return tree->failure;
 	} else {
 		TRY(apply_unlogged(tree, pieces, count));

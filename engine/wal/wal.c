@@ -157,8 +157,9 @@ static struct status group_for(struct wal *wal, size_t need, struct wal_group **
 	return status_ok();
 }
 
-static void join_group(struct wal *wal, struct wal_group *group, const struct slice *pieces, size_t count,
-		       size_t payload_bytes, enum wal_durability durability)
+/* Returns the commit's sequence. */
+static uint64_t join_group(struct wal *wal, struct wal_group *group, const struct slice *pieces, size_t count,
+			   size_t payload_bytes, enum wal_durability durability)
 {
 	uint64_t sequence = wal->options.next_sequence(wal->options.context);
 	if (group->count == 0)
@@ -175,6 +176,7 @@ static void join_group(struct wal *wal, struct wal_group *group, const struct sl
 	ASSERT(group->length <= group->limit);
 	group->count++;
 	group->power |= durability == WAL_POWER;
+	return sequence;
 }
 
 /* Not inlined: the compiler would see the address of a frame being kept, but not that the frame stays until
@@ -249,8 +251,8 @@ static struct status payload_size(const struct wal *wal, const struct slice *pie
 	return status_ok();
 }
 
-struct status wal_append(struct task *self, struct wal *wal, const struct slice *pieces, size_t count,
-			 enum wal_durability durability)
+struct status wal_append_numbered(struct task *self, struct wal *wal, const struct slice *pieces,
+				  size_t count, enum wal_durability durability, uint64_t *sequence)
 {
 	ASSERT(!wal->recovering);
 	if (wal->closing)
@@ -269,13 +271,20 @@ struct status wal_append(struct task *self, struct wal *wal, const struct slice 
 			return status;
 		}
 	}
-	join_group(wal, group, pieces, count, payload_bytes, durability);
+	*sequence = join_group(wal, group, pieces, count, payload_bytes, durability);
 	struct wal_waiter waiter = { .task = self };
 	bool late = wal->in_flight != NULL && PLANTED(M18);
 	add_waiter(late ? &wal->in_flight->waiters : &group->waiters, &waiter);
 	wake_next_joiner(wal);
 	wal_wake_writer(wal);
 	return wait_settled(self, &waiter);
+}
+
+struct status wal_append(struct task *self, struct wal *wal, const struct slice *pieces, size_t count,
+			 enum wal_durability durability)
+{
+	uint64_t sequence;
+	return wal_append_numbered(self, wal, pieces, count, durability, &sequence);
 }
 
 /* Whether a group of that length could be opened, written and settled now, before anything else happens. */
@@ -307,7 +316,7 @@ bool wal_try_append(struct wal *wal, const struct slice *pieces, size_t count, e
 	if (!status_is_ok(*status))
 		return true;
 	ASSERT(group != NULL);
-	join_group(wal, group, pieces, count, payload_bytes, durability);
+	(void)join_group(wal, group, pieces, count, payload_bytes, durability);
 	*status = wal_commit_at_once(wal, group);
 	return true;
 }

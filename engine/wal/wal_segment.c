@@ -256,7 +256,12 @@ struct status wal_segment_create(struct task *self, struct wal *wal)
 	TRY_GOTO(fill_file(self, wal, file, zeros), out);
 	head_page(wal, segment);
 	TRY_GOTO(write_head(self, wal, file), out);
-	TRY_GOTO(publish_new(self, wal, number), out);
+	status = publish_new(self, wal, number);
+	/* Nobody can say what it is called now. */
+	if (status_is(status, STATUS_IO))
+		wal_fail(wal, status, "naming a new segment");
+	if (!status_is_ok(status))
+		goto out;
 	segment->file = file;
 	wal->segments[number] = segment;
 	wal->segment_count++;
@@ -267,9 +272,13 @@ out:
 	if (file != NULL) {
 		struct status closed = wal_file_close(self, file);
 		(void)closed; /* the first error is the one to report */
-		wal_segment_path(wal, number, ".new", wal->path);
-		struct io_request request = { .operation = IO_UNLINK, .path = wal->path };
-		closed = task_io(self, &request);
+		/* A name that may not last must not be found, and counted, by the next open. */
+		static const char *const endings[] = { ".new", ".log" };
+		for (unsigned i = 0; i < 2; i++) {
+			wal_segment_path(wal, number, endings[i], wal->path);
+			struct io_request request = { .operation = IO_UNLINK, .path = wal->path };
+			closed = task_io(self, &request);
+		}
 	}
 	memory_free(segment);
 	memory_free(zeros);
@@ -324,7 +333,7 @@ static bool must_grow(const struct wal *wal)
 	       clock_now_ns() >= wal->grow_again_ns;
 }
 
-/* A lack of space passes and is tried again later; whatever else fails at writing is the end. */
+/* A lack of space passes and is tried again later; whatever else fails at writing to the ring is the end. */
 static bool is_passing(struct status status)
 {
 	return status_is(status, STATUS_NO_SPACE) || status_is(status, STATUS_NO_MEMORY);
@@ -347,10 +356,9 @@ static MAY_SUSPEND void keeper_grow(struct task *self, struct wal *wal)
 	wal->grow_status = status;
 	if (status_is_ok(status) || status_is(status, STATUS_CLOSED))
 		return;
+	/* The file is gone, and with it whatever a failed sync says of it: the next try makes another one. */
 	wal->grow_again_ns = clock_now_ns() + GROW_PAUSE_NS;
 	wal_update_gauges(wal);
-	if (status_is(status, STATUS_IO))
-		wal_fail(wal, status, "a new segment");
 }
 
 static MAY_SUSPEND void keeper_run(struct task *self, void *argument)

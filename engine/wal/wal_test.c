@@ -1565,16 +1565,36 @@ static void grow_without_space(struct task *self, struct world *world)
 	faults_disarm(self);
 }
 
+/* The device fails what makes a new segment: that file is thrown away, and another one is made. */
+static void grow_with_errors(struct task *self, struct world *world)
+{
+	while (wal_counters(world->wal)->segments_free > 0)
+		assert_ok(append(self, world, 3000, WAL_PROCESS));
+	faults_arm(self, FAULT_ANY, STATUS_IO, 1, 1);
+	while (faults.fired == 0)
+		task_sleep(self, 1000000);
+	faults.kind = FAULT_NONE;
+	assert_int_equal(wal_counters(world->wal)->segments, 2);
+	for (unsigned i = 0; i < 10; i++)
+		assert_ok(append(self, world, 3000, WAL_PROCESS));
+	assert_true(wal_counters(world->wal)->segments > 2);
+	assert_ok(wal_health(world->wal));
+	faults_disarm(self);
+}
+
 static void test_growth_fails(void **state)
 {
-	struct world *world = world_make(*state, true, 16384);
-	world->options.wait_ns_max = 500000000;
-	in_task(world, open_new);
-	in_task(world, grow_without_space);
-	in_task(world, close_log);
-	in_task(world, open_old);
-	in_task(world, close_log);
-	world_free(world);
+	world_function *failures[] = { grow_without_space, grow_with_errors };
+	for (unsigned i = 0; i < 2; i++) {
+		struct world *world = world_make(*state, true, 16384);
+		world->options.wait_ns_max = 500000000;
+		in_task(world, open_new);
+		in_task(world, failures[i]);
+		in_task(world, close_log);
+		in_task(world, open_old);
+		in_task(world, close_log);
+		world_free(world);
+	}
 }
 
 /* --- appending without a task --- */

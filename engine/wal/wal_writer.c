@@ -129,9 +129,7 @@ static void refuse_joiner(struct wal_joiner *joiner, struct status status)
 
 static struct status stall_status(const struct wal *wal)
 {
-	if (status_is(wal->grow_status, STATUS_NO_SPACE))
-		return wal->grow_status;
-	return status_make(STATUS_BUSY);
+	return status_is_ok(wal->grow_status) ? status_make(STATUS_BUSY) : wal->grow_status;
 }
 
 /* Those who wait for a buffer must not wait longer for a segment than those who have one. */
@@ -165,12 +163,10 @@ static MAY_SUSPEND struct status wait_ready(struct task *self, struct wal *wal, 
 	return status_ok();
 }
 
-static MAY_SUSPEND struct status find_place(struct task *self, struct wal *wal, const struct wal_group *group)
+/* The next ready segment, which there is, becomes the current one. */
+static void take_ready(struct wal *wal)
 {
 	struct wal_segment *current = wal->current;
-	if (current != NULL && current->position + group->length <= wal->segment_bytes)
-		return status_ok();
-	TRY(wait_ready(self, wal, group));
 	if (current != NULL) {
 		current->state = WAL_SEGMENT_LIVE;
 		list_add_last(&wal->live, &current->node);
@@ -179,6 +175,15 @@ static MAY_SUSPEND struct status find_place(struct task *self, struct wal *wal, 
 	wal->current = CONTAINER_OF(node, struct wal_segment, node);
 	wal->current->state = WAL_SEGMENT_CURRENT;
 	ASSERT(wal->current->position == WAL_HEADER_BYTES);
+}
+
+static MAY_SUSPEND struct status find_place(struct task *self, struct wal *wal, const struct wal_group *group)
+{
+	const struct wal_segment *current = wal->current;
+	if (current != NULL && current->position + group->length <= wal->segment_bytes)
+		return status_ok();
+	TRY(wait_ready(self, wal, group));
+	take_ready(wal);
 	wal_reclaim(wal);
 	wal_update_gauges(wal);
 	wal_wake_keeper(wal); /* so that the next one is ready before it is needed */
@@ -427,22 +432,35 @@ static MAY_SUSPEND struct status write_marker(struct task *self, struct wal *wal
 	return write_pages(self, wal, group, true);
 }
 
+/* Moves on to the page behind the last commits, which may be in the next segment. False: there is none. */
+static bool move_to_next_page(struct wal *wal)
+{
+	struct wal_segment *segment = wal->current;
+	uint64_t next_page = wal_round_up(segment->position + 1, IO_PAGE_BYTES);
+	if (next_page < wal->segment_bytes) {
+		segment->position = next_page;
+		return true;
+	}
+	if (list_is_empty(&wal->ready))
+		return false;
+	take_ready(wal);
+	return true;
+}
+
 struct status wal_write_marker(struct task *self, struct wal *wal)
 {
 	ASSERT(list_is_empty(&wal->queue));
 	TRY(wal_sync_segments(self, wal));
-	struct wal_segment *segment = wal->current;
-	if (segment == NULL || segment->position + WAL_GROUP_HEADER_BYTES > wal->segment_bytes ||
-	    list_is_empty(&wal->unused))
+	const struct wal_segment *segment = wal->current;
+	if (segment == NULL || list_is_empty(&wal->unused))
 		return status_ok();
 	struct wal_group *group = CONTAINER_OF(wal->unused.next, struct wal_group, node);
-	TRY(write_marker(self, wal, group));
+	if (segment->position + WAL_GROUP_HEADER_BYTES <= wal->segment_bytes)
+		TRY(write_marker(self, wal, group));
 	/* The page that holds it holds the end of the last commits as well: what takes one away takes the
 	 * other. A second one begins the next page. */
-	uint64_t next_page = wal_round_up(segment->position + 1, IO_PAGE_BYTES);
-	if (next_page == wal->segment_bytes || PLANTED(N4))
+	if (PLANTED(N4) || !move_to_next_page(wal))
 		return status_ok();
-	segment->position = next_page;
 	return write_marker(self, wal, group);
 }
 
