@@ -8,6 +8,7 @@
 
 static atomic_bool armed;
 static atomic_bool sticky_failure;
+static atomic_uint_least64_t armed_at;
 static atomic_uint_least64_t countdown;
 static atomic_uint_least64_t fired;
 
@@ -78,6 +79,7 @@ void memory_unmap(void *memory, size_t size)
 void memory_fail_at(uint64_t n, int sticky)
 {
 	atomic_store(&fired, 0);
+	atomic_store(&armed_at, n);
 	atomic_store(&countdown, n);
 	atomic_store(&sticky_failure, sticky != 0);
 	atomic_store(&armed, n > 0);
@@ -86,4 +88,9 @@ void memory_fail_at(uint64_t n, int sticky)
 uint64_t memory_failures_fired(void)
 {
 	return atomic_load(&fired);
+}
+
+uint64_t memory_allocations_passed(void)
+{
+	return atomic_load(&armed_at) - atomic_load(&countdown);
 }

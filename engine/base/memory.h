@@ -23,5 +23,7 @@ void memory_unmap(void *memory, size_t size);
 void memory_fail_at(uint64_t n, int sticky);
 /* How often an armed failure has fired since it was armed. */
 uint64_t memory_failures_fired(void);
+/* How many allocations there were since it was armed, up to the first that failed. */
+uint64_t memory_allocations_passed(void);
 
 #endif

@@ -45,7 +45,9 @@
 	BUG(N11, "a segment counts as synced by a sync that began before the write")  \
 	BUG(N12, "a merge drops what only the snapshot of that very sequence sees")   \
 	BUG(N13, "recovery does not sync what it has replayed")                       \
-	BUG(N14, "tables that lie behind the manifest's next number are not noticed")
+	BUG(N14, "tables that lie behind the manifest's next number are not noticed") \
+	BUG(N15, "a write does not take its key out of the record cache")             \
+	BUG(N16, "a record is kept though a memtable was rotated since its read began")
 
 #ifdef CASCADE_PLANTED
 

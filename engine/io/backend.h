@@ -15,6 +15,10 @@
 extern const struct io_backend io_backend_uring;
 extern const struct io_backend io_backend_posix;
 
+/* As io_create, and nothing stands in for the named one: for a backend around another. */
+MUST_CHECK struct status io_create_as_named(const char *backend, const struct io_options *options,
+					    struct io **io, char *notice, size_t notice_size);
+
 enum {
 	IO_DEPTH_DEFAULT = 256,
 	IO_DEPTH_MAX = 4096,

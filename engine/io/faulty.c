@@ -825,7 +825,7 @@ static struct status faulty_create_instance(const struct io_options *options, st
 	struct faulty_io *io = memory_allocate_zeroed(1, sizeof(*io));
 	if (io == NULL)
 		return status_make(STATUS_NO_MEMORY);
-	struct status status = io_create(installed_inner, options, &io->inner, NULL, 0);
+	struct status status = io_create_as_named(installed_inner, options, &io->inner, NULL, 0);
 	if (!status_is_ok(status)) {
 		memory_free(io);
 		return status;

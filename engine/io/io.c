@@ -57,22 +57,28 @@ static struct status create_instead(struct status refused, const struct io_optio
 	return status_ok();
 }
 
-struct status io_create(const char *backend, const struct io_options *options, struct io **io, char *notice,
-			size_t notice_size)
+struct status io_create_as_named(const char *backend, const struct io_options *options, struct io **io,
+				 char *notice, size_t notice_size)
 {
 	ASSERT(options != NULL);
 	*io = NULL;
 	if (notice_size > 0)
 		notice[0] = '\0';
 	const struct io_backend *row = find_backend(backend);
-	if (stand_in != NULL && (row == &io_backend_uring || row == &io_backend_posix))
-		row = find_backend(stand_in);
 	if (row == NULL)
 		return status_error(STATUS_NOT_FOUND, "there is no I/O backend \"%s\"", backend);
 	struct status status = row->create(options, io);
 	if (row == &io_backend_uring && status_is(status, STATUS_UNSUPPORTED))
 		status = create_instead(status, options, io, notice, notice_size);
 	return status;
+}
+
+struct status io_create(const char *backend, const struct io_options *options, struct io **io, char *notice,
+			size_t notice_size)
+{
+	bool replaced = stand_in != NULL && (strcmp(backend, io_backend_uring.name) == 0 ||
+					     strcmp(backend, io_backend_posix.name) == 0);
+	return io_create_as_named(replaced ? stand_in : backend, options, io, notice, notice_size);
 }
 
 static void prepare(struct io *io, struct io_request *request)

@@ -195,6 +195,15 @@ struct simulated_crash {
 	uint64_t seed;
 	bool ordered; /* writes reach each file, and changes of names the disk, in the order of completion */
 	bool garbage; /* POWER: a unit with a write under way may also hold neither old nor new bytes */
+	/*
+	 * Decides in place of the seed, one thing after the other: which of `count` possibilities, always two
+	 * or more, has come about, 0 being the oldest content or size, or that it did not happen. What makes
+	 * no difference is not asked: contents that are the same count once. `ordered` and `garbage` are
+	 * false then, `keep` says nothing, and what is under way reaches the storage in the order of entry.
+	 * So all crashes at a moment can be gone through. NULL: the seed decides.
+	 */
+	uint32_t (*choose)(void *context, uint32_t count);
+	void *context;
 };
 
 /*

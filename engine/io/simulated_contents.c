@@ -176,14 +176,36 @@ void sim_reserve(struct simulated_world *world, struct sim_inode *inode, uint64_
 
 /* --- writing --- */
 
-static bool sieve_passes(struct sim_sieve *sieve, uint64_t unit)
+/* One answer for a unit that comes in several pieces. */
+static bool choose_unit(struct sim_sieve *sieve, uint64_t unit)
+{
+	if (sieve->chosen_unit != unit + 1)
+		sieve->chosen_passes = sieve->crash->choose(sieve->crash->context, 2) != 0;
+	sieve->chosen_unit = unit + 1;
+	return sieve->chosen_passes;
+}
+
+/* `changes`: whether the unit is another one with these bytes. */
+static bool sieve_passes(struct sim_sieve *sieve, uint64_t unit, bool changes)
 {
 	if (sieve == NULL)
 		return true;
 	bool passes = (random_at(sieve->seed, unit) & 0xffff) < sieve->keep;
+	if (sieve->crash->choose != NULL)
+		passes = !changes || choose_unit(sieve, unit);
 	sieve->kept += passes;
 	sieve->left_out += !passes;
 	return passes;
+}
+
+static bool changes_unit(const struct simulated_world *world, const struct sim_inode *inode, uint64_t at,
+			 const char *bytes, size_t length)
+{
+	const struct sim_unit *unit = sim_unit_find(inode, at / world->options.unit_bytes);
+	const struct sim_cell *cell = unit != NULL ? sim_unit_seen(unit) : NULL;
+	if (cell == NULL)
+		return !is_zero((const uint8_t *)bytes, length);
+	return memcmp(cell->bytes + at % world->options.unit_bytes, bytes, length) != 0;
 }
 
 static void write_piece(struct simulated_world *world, struct sim_inode *inode, uint64_t offset,
@@ -197,7 +219,8 @@ static void write_piece(struct simulated_world *world, struct sim_inode *inode, 
 		uint64_t at = offset + done;
 		size_t inside = (size_t)(at % unit_bytes);
 		size_t part = unit_bytes - inside < length - done ? unit_bytes - inside : length - done;
-		if (sieve_passes(sieve, at / unit_bytes)) {
+		bool changes = sieve != NULL && changes_unit(world, inode, at, bytes + done, part);
+		if (sieve_passes(sieve, at / unit_bytes, changes)) {
 			const void *content = bytes + done;
 			if (part < unit_bytes) {
 				sim_copy_seen(world, inode, at - inside, mixed, unit_bytes);

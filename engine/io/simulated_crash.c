@@ -26,6 +26,30 @@ static bool happens(struct draw *draw, uint32_t likelihood)
 	return random_below(&draw->random, ALWAYS) < likelihood;
 }
 
+/* One of so many possibilities; what leaves no choice is not asked. */
+static uint32_t choose(const struct draw *draw, uint32_t count)
+{
+	if (count < 2)
+		return 0;
+	uint32_t chosen = draw->crash->choose(draw->crash->context, count);
+	ASSERT(chosen < count);
+	return chosen;
+}
+
+static bool is_chosen(const struct draw *draw)
+{
+	return draw->crash->choose != NULL;
+}
+
+/* Whether something that is under way has happened. A loss of power chooses afterwards among all that is
+ * pending: for that one it has. */
+static bool has_come_about(struct draw *draw, uint32_t likelihood, bool matters)
+{
+	if (!is_chosen(draw))
+		return happens(draw, likelihood);
+	return !matters || draw->crash->kind == SIMULATED_POWER || choose(draw, 2) != 0;
+}
+
 /* Extremes matter as much as all that lies between, and half each way is the likeliest to tear things. */
 static uint32_t draw_likelihood(struct random *random)
 {
@@ -47,6 +71,12 @@ static struct draw begin_draw(struct simulated_world *world, const struct simula
 	struct draw draw = {
 		.world = world, .crash = crash, .random = random_stream(crash->seed), .keep = crash->keep
 	};
+	if (crash->choose != NULL) {
+		ASSERT(!crash->ordered && !crash->garbage);
+		draw.keep = SIMULATED_KEEP_SOME;
+		draw.contents = draw.names = ALWAYS;
+		return draw;
+	}
 	if (draw.keep == SIMULATED_KEEP_DRAWN) {
 		uint64_t drawn = random_below(&draw.random, 8);
 		draw.keep = drawn == 0	 ? SIMULATED_KEEP_NONE
@@ -205,8 +235,11 @@ static void keep_write(struct draw *draw, const struct sim_call *call)
 {
 	struct sim_inode *inode = call->inode->copy;
 	struct simulated_world *world = draw->world;
-	struct sim_sieve sieve = { .seed = random_next(&draw->random), .keep = draw->contents };
-	bool grows = happens(draw, draw->contents);
+	struct sim_sieve sieve = { .seed = random_next(&draw->random),
+				   .keep = draw->contents,
+				   .crash = draw->crash };
+	bool grows =
+		has_come_about(draw, draw->contents, call->call.offset + call->call.length > inode->size);
 	if (call->call.length == 0 || draw->contents == 0)
 		return;
 	/* A loss of power chooses among all contents below; a killed process leaves the ones chosen here. */
@@ -257,6 +290,20 @@ static void keep_names_call(struct simulated_world *world, const struct io_reque
 	}
 }
 
+static bool changes_names(const struct io_request *request)
+{
+	switch (request->operation) {
+	case IO_OPEN:
+		return (request->flags & IO_OPEN_CREATE) != 0;
+	case IO_RENAME:
+	case IO_UNLINK:
+	case IO_MAKE_DIRECTORY:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void keep_call(struct draw *draw, const struct sim_call *call)
 {
 	switch (call->request->operation) {
@@ -264,16 +311,23 @@ static void keep_call(struct draw *draw, const struct sim_call *call)
 		keep_write(draw, call);
 		break;
 	case IO_ALLOCATE:
-		if (happens(draw, draw->contents))
+		if (has_come_about(draw, draw->contents, true))
 			keep_allocation(draw, call);
 		break;
 	default:
 		/* Reads leave nothing. A sync that has not reported may have reached any of what it was to
 		 * cover, which is among what is pending anyway. */
-		if (happens(draw, draw->names))
+		if (has_come_about(draw, draw->names, changes_names(call->request)))
 			keep_names_call(draw->world, call->request);
 		break;
 	}
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+	uint64_t first = (*(const struct sim_call *const *)a)->number;
+	uint64_t second = (*(const struct sim_call *const *)b)->number;
+	return first < second ? -1 : first > second;
 }
 
 /* In an order by chance: nothing says which of them the storage takes up first. */
@@ -289,6 +343,8 @@ static void keep_under_way(struct draw *draw, const struct simulated_world *worl
 		calls[other] = world->heap[i];
 		count++;
 	}
+	if (is_chosen(draw))
+		qsort(calls, count, sizeof(*calls), compare_entries);
 	for (size_t i = 0; i < count; i++)
 		keep_call(draw, calls[i]);
 	sim_drop(calls);
@@ -370,11 +426,41 @@ static void draw_cut(struct draw *draw, struct fates *fates)
 		fates->cut = fates->rows[at].stamp;
 }
 
+static bool is_same(const struct draw *draw, const struct sim_cell *a, const struct sim_cell *b)
+{
+	return a == b ||
+	       (a != NULL && b != NULL && memcmp(a->bytes, b->bytes, draw->world->options.unit_bytes) == 0);
+}
+
+/* The content that the version has put another one upon. */
+static const struct sim_cell *cell_below(const struct sim_unit *unit, const struct sim_version *version)
+{
+	return version->older != NULL ? version->older->cell : unit->durable;
+}
+
+/* Among contents that differ from the one before. NULL: the durable one. */
+static const struct sim_version *choose_content(struct draw *draw, const struct sim_unit *unit)
+{
+	uint32_t count = 0;
+	for (const struct sim_version *version = unit->newest; version != NULL; version = version->older)
+		count += !is_same(draw, version->cell, cell_below(unit, version));
+	uint32_t newer = count - choose(draw, count + 1); /* so many are too new */
+	for (const struct sim_version *version = unit->newest; version != NULL; version = version->older) {
+		if (is_same(draw, version->cell, cell_below(unit, version)))
+			continue;
+		if (newer-- == 0)
+			return version;
+	}
+	return NULL;
+}
+
 /* NULL: the durable content. */
 static const struct sim_version *choose_version(struct draw *draw, const struct fates *fates,
 						const struct sim_unit *unit)
 {
 	const struct sim_version *newest = unit->newest;
+	if (is_chosen(draw))
+		return choose_content(draw, unit);
 	if (draw->crash->ordered) {
 		while (newest != NULL && (newest->stamp > fates->cut ||
 					  (newest->stamp == fates->cut && happens(draw, ALWAYS / 2))))
@@ -447,8 +533,10 @@ static void settle_size(struct draw *draw, const struct fates *fates, struct sim
 {
 	uint64_t size = inode->durable_size;
 	if (inode->size_count > 0) {
-		size_t chosen = inode->size_count; /* this many are too new */
-		if (draw->crash->ordered) {
+		size_t chosen = inode->size_count; /* this many are not too new */
+		if (is_chosen(draw)) {
+			chosen = choose(draw, (uint32_t)inode->size_count + 1);
+		} else if (draw->crash->ordered) {
 			while (chosen > 0 &&
 			       (inode->sizes[chosen - 1].stamp > fates->cut ||
 				(inode->sizes[chosen - 1].stamp == fates->cut && happens(draw, ALWAYS / 2))))
@@ -546,6 +634,11 @@ static void note_change(struct simulated_world *world, const struct sim_change *
 	}
 }
 
+static bool comes_through(struct draw *draw)
+{
+	return is_chosen(draw) ? choose(draw, 2) != 0 : happens(draw, draw->names);
+}
+
 static void settle_names(struct draw *draw)
 {
 	struct simulated_world *world = draw->world;
@@ -560,7 +653,7 @@ static void settle_names(struct draw *draw)
 	for (size_t i = 0; world->changes != NULL; i++) {
 		struct sim_change *change = world->changes;
 		world->changes = change->next;
-		bool kept = i < until && (draw->crash->ordered || happens(draw, draw->names));
+		bool kept = i < until && (draw->crash->ordered || comes_through(draw));
 		if (kept)
 			sim_change_apply(world, change);
 		note_change(world, change, kept);

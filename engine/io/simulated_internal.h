@@ -131,7 +131,7 @@ struct sim_call {
 	struct sim_call *next;
 	struct simulated *simulated;
 	struct sim_carried *carried; /* NULL: the request was submitted */
-	struct io_request *request; /* NULL: an alarm */
+	struct io_request *request;  /* NULL: an alarm */
 	struct transfer_call call;
 	struct sim_inode *inode; /* of the handle, or of the directory that is synced; may be NULL */
 	uint64_t submitted;	 /* stamp */
@@ -231,12 +231,16 @@ static inline struct sim_cell *sim_unit_seen(const struct sim_unit *unit)
 void sim_copy_seen(const struct simulated_world *world, const struct sim_inode *inode, uint64_t offset,
 		   void *buffer, size_t length);
 
-/* Which units of a write happen: all but those that the seed leaves out. NULL: all. */
+/* Which units of a write happen: all but those that the seed leaves out, or the crash's `choose`. NULL: all.
+ */
 struct sim_sieve {
 	uint64_t seed;
 	uint32_t keep; /* of 2^16 */
 	uint64_t kept; /* units, counted */
 	uint64_t left_out;
+	const struct simulated_crash *crash;
+	uint64_t chosen_unit; /* the last that was asked for, plus one */
+	bool chosen_passes;
 };
 
 /* The first `length` bytes of a write, pending as of `stamp`. */

@@ -284,6 +284,37 @@ static bool is_carried(const struct sim_change *given_up, const struct sim_inode
 	return false;
 }
 
+static bool has_name(const struct sim_change *change, const struct sim_inode *directory, const char *name)
+{
+	return (change->directory == directory && strcmp(change->name, name) == 0) ||
+	       (change->directory_to == directory && strcmp(change->name_to, name) == 0);
+}
+
+/*
+ * What a failed sync gave up cannot come about any more once something later is durable under the same name.
+ * `link` points to what comes behind the applied change; returns where that is to be found afterwards.
+ */
+static struct sim_change **drop_superseded(struct simulated_world *world, struct sim_change **link,
+					   const struct sim_change *applied)
+{
+	struct sim_change **at = &world->changes;
+	while (at != link) {
+		struct sim_change *change = *at;
+		bool superseded = has_name(change, applied->directory, applied->name) ||
+				  (applied->directory_to != NULL &&
+				   has_name(change, applied->directory_to, applied->name_to));
+		if (!change->clean || !superseded) {
+			at = &change->next;
+			continue;
+		}
+		if (link == &change->next)
+			link = at;
+		*at = change->next;
+		sim_change_free(world, change);
+	}
+	return link;
+}
+
 void sim_sync_names(struct simulated_world *world, const struct sim_inode *directory, uint64_t stamp,
 		    unsigned failure)
 {
@@ -301,6 +332,7 @@ void sim_sync_names(struct simulated_world *world, const struct sim_inode *direc
 		if (covered && lands) {
 			*link = change->next;
 			sim_change_apply(world, change);
+			link = drop_superseded(world, link, change);
 			sim_change_free(world, change);
 			continue;
 		}

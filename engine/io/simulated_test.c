@@ -1003,6 +1003,30 @@ static void a_failed_directory_sync(void **state)
 	assert_ok(io_execute(io, &sync));
 }
 
+/* A replacement that a failed sync gave up does not come back over a later one that is durable. */
+static void a_given_up_name_stays_superseded(void **state)
+{
+	(void)state;
+	static const char *const texts[] = { "X", "Y" };
+	struct io_request rename_it = { .operation = IO_RENAME, .path = "/d/new", .path_to = "/d/f" };
+	struct io_request sync = { .operation = IO_SYNC_DIRECTORY, .path = "/d" };
+	close_file(settled_file("/d/f", "a"));
+	for (unsigned i = 0; i < 2; i++) {
+		struct io_file *file = create_file("/d/new");
+		write_units(file, texts[i], 0);
+		sync_file(file);
+		close_file(file);
+		assert_ok(io_execute(io, &rename_it));
+		if (i == 0) {
+			sync.flags = SIMULATED_SYNC_CLEAN_NEW;
+			assert_status(io_execute(io, &sync), STATUS_IO);
+		}
+	}
+	static const char *const names[] = { "/d/new", "/d/f", NULL };
+	sync_directory();
+	EXPECT_IMAGES(POWER, names, "- Y");
+}
+
 /* --- room --- */
 
 static void room_runs_out(void **state)
@@ -1474,6 +1498,7 @@ int main(void)
 		CASE(a_failed_sync_keeps_pages),
 		CASE(a_failed_durable_write),
 		CASE(a_failed_directory_sync),
+		CASE(a_given_up_name_stays_superseded),
 		CASE(room_runs_out),
 		CASE(a_read_only_file_takes_no_write),
 		CASE(waiting_moves_the_clock),

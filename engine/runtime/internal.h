@@ -111,6 +111,8 @@ struct stack_pool {
 
 void stack_pool_init(struct stack_pool *pool);
 void stack_pool_destroy(struct stack_pool *pool);
+/* All that is idle, and nothing else is there, goes to a pool that is empty. */
+void stack_pool_move(struct stack_pool *to, struct stack_pool *from);
 /* A task struct whose fiber has at least `stack_bytes` of stack; only its fiber's bounds and
  * stack_class are set. NULL: no memory. */
 struct task *stack_pool_take(struct stack_pool *pool, size_t stack_bytes);
@@ -274,6 +276,7 @@ struct runtime {
 	pthread_cond_t changed;
 	uint32_t starting; /* shards whose ring is not decided yet */
 	bool may_free;	   /* nobody wakes anybody any more */
+	bool stacks_ahead;
 	struct io_options io_options;
 	const char *io_backend;
 	char *notice;

@@ -116,6 +116,7 @@ static struct runtime *runtime_allocate(const struct runtime_options *options)
 		options->mailbox_entries == 0 ? MAILBOX_ENTRIES_DEFAULT : options->mailbox_entries;
 	runtime->mailbox_entries = power_of_two(mailbox_entries, 1);
 	runtime->poll_ns_max = options->poll_ns_max == 0 ? POLL_NS_DEFAULT : options->poll_ns_max;
+	runtime->stacks_ahead = options->stacks_ahead;
 	runtime->io_options = options->io;
 	runtime->io_backend = options->io_backend;
 	uint32_t inbox_entries = options->inbox_entries == 0 ? INBOX_ENTRIES_DEFAULT : options->inbox_entries;

@@ -21,6 +21,9 @@ struct runtime_options {
 	uint32_t inbox_entries;	  /* per shard, rounded up to a power of two; 0: 1024 */
 	uint32_t mailbox_entries; /* per ordered pair of shards; 0: 256 */
 	uint64_t poll_ns_max;	  /* how long an idle resident polls before it sleeps; 0: 50 us */
+	/* Each shard has stacks before it starts (else NO_MEMORY), so that no request has to wait for memory
+	 * that may never come. */
+	bool stacks_ahead;
 };
 
 /* Starts one thread for each shard (all signals blocked). `notice`: see io_create. */

@@ -1003,6 +1003,21 @@ static void test_messages_wait_for_memory(void **state)
 	runtime_destroy(runtime);
 }
 
+/* With stacks ahead they do not, memory or not. */
+static void test_stacks_ahead(void **state)
+{
+	(void)state;
+	struct runtime *runtime = create_with((struct runtime_options) { .shards = 2, .stacks_ahead = true });
+	unsigned count = 0;
+	memory_fail_at(1, 1);
+	for (uint32_t shard = 0; shard < 2; shard++)
+		runtime_run(runtime, shard, add_one, &count);
+	assert_int_equal(memory_failures_fired(), 0);
+	memory_fail_at(0, 0);
+	assert_int_equal(count, 2);
+	runtime_destroy(runtime);
+}
+
 /* --- foreign threads --- */
 
 struct gate_task {
@@ -1320,7 +1335,7 @@ static void test_create_refuses(void **state)
 static void test_create_survives_no_memory(void **state)
 {
 	(void)state;
-	struct runtime_options options = { .shards = 2, .io_backend = "posix" };
+	struct runtime_options options = { .shards = 2, .io_backend = "posix", .stacks_ahead = true };
 	for (uint64_t n = 1;; n++) {
 		struct runtime *runtime;
 		memory_fail_at(n, 0);
@@ -1377,6 +1392,7 @@ int main(void)
 		cmocka_unit_test(test_calls_with_full_mailboxes),
 		cmocka_unit_test(test_call_within_call_is_refused),
 		cmocka_unit_test(test_messages_wait_for_memory),
+		cmocka_unit_test(test_stacks_ahead),
 		cmocka_unit_test(test_full_inbox_is_busy),
 		cmocka_unit_test(test_requests_under_way_are_bounded),
 		cmocka_unit_test(test_futures),

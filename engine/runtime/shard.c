@@ -463,13 +463,27 @@ void fiber_of_thread(struct fiber *fiber)
 #endif
 }
 
+/* Stacks come by the chunk: with one there are several. */
+static struct status take_stacks_ahead(struct shard *shard)
+{
+	if (!shard->runtime->stacks_ahead)
+		return status_ok();
+	struct task *task = stack_pool_take(&shard->stacks, CALL_STACK_BYTES);
+	if (task == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	stack_pool_give(&shard->stacks, task);
+	return status_ok();
+}
+
 /* The ring belongs to this thread, so it is made here; the creator waits for the outcome. */
 bool shard_start(struct shard *shard)
 {
 	struct runtime *runtime = shard->runtime;
 	char notice[256] = "";
-	struct status status =
-		io_create(runtime->io_backend, &runtime->io_options, &shard->io, notice, sizeof(notice));
+	struct status status = take_stacks_ahead(shard);
+	if (status_is_ok(status))
+		status = io_create(runtime->io_backend, &runtime->io_options, &shard->io, notice,
+				   sizeof(notice));
 	pthread_mutex_lock(&runtime->lock);
 	shard->start_status = status;
 	if (status_is_ok(status))
@@ -491,8 +505,10 @@ void *shard_main(void *argument)
 	current_shard = shard;
 	fiber_of_thread(&shard->fiber);
 	hold_take(shard);
-	if (!shard_start(shard))
+	if (!shard_start(shard)) {
+		stack_pool_destroy(&shard->stacks);
 		return NULL;
+	}
 	shard->now_ns = clock_now_ns();
 	while (atomic_load_explicit(&shard->exiting, memory_order_acquire) == 0) {
 		shard_turn(shard);

@@ -190,6 +190,21 @@ void stack_pool_destroy(struct stack_pool *pool)
 	}
 }
 
+void stack_pool_move(struct stack_pool *to, struct stack_pool *from)
+{
+	ASSERT(to->chunks == NULL);
+	to->chunks = from->chunks;
+	from->chunks = NULL;
+	for (unsigned i = 0; i < STACK_CLASS_COUNT; i++) {
+		if (list_is_empty(&from->idle[i]))
+			continue;
+		to->idle[i] = from->idle[i];
+		to->idle[i].next->previous = &to->idle[i];
+		to->idle[i].previous->next = &to->idle[i];
+		list_init(&from->idle[i]);
+	}
+}
+
 struct task *stack_pool_take(struct stack_pool *pool, size_t stack_bytes)
 {
 	unsigned stack_class = stack_class_of(stack_bytes);

@@ -32,6 +32,7 @@ enum {
 	BORROWS_DEFAULT = 128,
 	RETRY_NS = 1000 * 1000, /* between two tries to get memory for a stack */
 	CLIENT_STACK_BYTES = 256 * 1024,
+	SPARES_MAX = 16, /* pools of stacks that are kept, of each kind */
 };
 
 /* --- what there is --- */
@@ -737,6 +738,39 @@ static bool stepper_lends(struct stepper *stepper, const struct shard *shard)
 	return lent;
 }
 
+/* --- stacks for the next one --- */
+
+enum spare_kind { SPARE_OF_SHARD, SPARE_OF_CLIENTS, SPARE_KINDS };
+
+static struct spares {
+	bool are_kept;
+	struct stack_pool pools[SPARE_KINDS][SPARES_MAX];
+	unsigned counts[SPARE_KINDS];
+} spares;
+
+void stepped_keep_stacks(void)
+{
+	spares.are_kept = true;
+}
+
+/* Into an empty pool. */
+static void take_spare(enum spare_kind kind, struct stack_pool *pool)
+{
+	if (spares.counts[kind] > 0)
+		stack_pool_move(pool, &spares.pools[kind][--spares.counts[kind]]);
+}
+
+static void give_spare(enum spare_kind kind, struct stack_pool *pool)
+{
+	if (!spares.are_kept || spares.counts[kind] == SPARES_MAX) {
+		stack_pool_destroy(pool);
+		return;
+	}
+	struct stack_pool *spare = &spares.pools[kind][spares.counts[kind]++];
+	stack_pool_init(spare);
+	stack_pool_move(spare, pool);
+}
+
 /* --- runtimes --- */
 
 static void stepper_start(struct stepper *stepper, struct runtime *runtime)
@@ -752,6 +786,7 @@ static void stepper_start(struct stepper *stepper, struct runtime *runtime)
 	for (uint32_t i = 0; i < runtime->shard_count; i++) {
 		struct shard *shard = runtime->shards[i];
 		shard->fiber = stepped->thread;
+		take_spare(SPARE_OF_SHARD, &shard->stacks);
 		shard->now_ns = clock_now_ns();
 		added->retry_ns[i] = UINT64_MAX;
 		all &= shard_start(shard);
@@ -777,7 +812,7 @@ static void stepper_stop(struct stepper *stepper, struct runtime *runtime)
 	for (uint32_t i = 0; i < runtime->shard_count; i++) {
 		struct shard *shard = runtime->shards[i];
 		ASSERT(shard->live == 0);
-		stack_pool_destroy(&shard->stacks);
+		give_spare(SPARE_OF_SHARD, &shard->stacks);
 		if (shard->io != NULL)
 			io_destroy(shard->io);
 	}
@@ -864,10 +899,15 @@ struct stepped *stepped_create(const struct stepped_options *options, struct sim
 	stepped->world = world;
 	stepped->random = random_stream(random_at(effective->seed, 0));
 	stepped->owner = pthread_self();
-	fiber_of_thread(&stepped->thread);
+	/* The C library reads all mappings to find the stack of the first thread. */
+	static _Thread_local struct fiber own;
+	if (own.stack_low == NULL)
+		fiber_of_thread(&own);
+	stepped->thread = own;
 	list_init(&stepped->runtimes);
 	list_init(&stepped->clients);
 	stack_pool_init(&stepped->stacks);
+	take_spare(SPARE_OF_CLIENTS, &stepped->stacks);
 	return stepped;
 }
 
@@ -879,7 +919,7 @@ void stepped_destroy(struct stepped *stepped)
 	ASSERT(list_is_empty(&stepped->clients));
 	if (installed == stepped)
 		stepped_install(NULL, NULL);
-	stack_pool_destroy(&stepped->stacks);
+	give_spare(SPARE_OF_CLIENTS, &stepped->stacks);
 	free(stepped->choices);
 	free(stepped);
 }

@@ -68,6 +68,12 @@ struct stepped_options {
 /* A scheduler over the time of that world. Aborts where there is no memory. */
 struct stepped *stepped_create(const struct stepped_options *options, struct simulated_world *world);
 
+/*
+ * From now on stacks of what has ended are kept for what comes, in the whole process: mapping them takes
+ * longer than a small database lives. Not where injected failures of memory are counted.
+ */
+void stepped_keep_stacks(void);
+
 /* Its runtimes are destroyed and its clients have ended. If it is installed it is taken away. */
 void stepped_destroy(struct stepped *stepped);
 
