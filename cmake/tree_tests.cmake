@@ -45,6 +45,10 @@ foreach(test ${tests})
   endif()
 endforeach()
 
+if(TARGET single_fault_test)
+  set_tests_properties(single_fault_test PROPERTIES TIMEOUT 1500) # a long run is one
+endif()
+
 get_property(all GLOBAL PROPERTY CASCADE_SOURCES)
 list(REMOVE_DUPLICATES all)
 list(JOIN all "\n" all)

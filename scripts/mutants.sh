@@ -7,6 +7,9 @@
 #   SEEDS=500    of the simulation, for each bug
 #   LIMIT=300    seconds that one test may take with a bug; longer counts as a hang, and so as found
 #   --few        three bugs that the commit chooses, by the simulation alone: a part of `make test`
+# Two of them the rest of the engine hides from the simulation, and tests of the log alone find them: N6, because an open
+# renews the manifest and syncs the directory that the log lies in as well; N11, which takes a caller of wal_sync, and no
+# part of the engine is one yet.
 # The last line is `N found, N missed`, and a find where nothing is planted counts as a miss. The logs stay in
 # build/planted/mutants. Exit status 1: there was a miss.
 set -uo pipefail
@@ -20,7 +23,7 @@ jobs=${JOBS:-$(nproc)}
 sim=$folder/cascade-sim
 # Quick ones first. Each looks at one layer, and some at what the simulation does not: damage at rest.
 tests=(transfer_test wal_test simulated_close_test manifest_test compaction_test tree_test database_test damage_test
-  simulated_wal_test durability_test model_test)
+  simulated_wal_test durability_test model_test linearizable_test small_scope_test)
 few=0
 if [ "${1:-}" = --few ]; then
   shift
@@ -48,7 +51,7 @@ if [ $few = 1 ]; then
   soon=()
   for bug in "${all[@]}"; do
     case $bug in
-    M10 | M11 | N2 | N4 | N6 | N7 | N8 | N9 | N11) ;;
+    N2 | N6 | N11 | N16) ;;
     *) soon+=("$bug") ;;
     esac
   done

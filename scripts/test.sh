@@ -30,6 +30,7 @@ if ! command -v llvm-symbolizer > /dev/null && addr2line=$(command -v addr2line)
 fi
 passed=0
 failed=0
+hash='' # what the simulation's seeds came to, in the first stage that ran it
 
 # Sanitizers of this age lose their shadow memory to the address randomisation of newer kernels.
 fixed_addresses=()
@@ -47,6 +48,18 @@ count() {
   passed=$((passed + all - bad))
   failed=$((failed + bad))
   counted="$((all - bad)) passed, $bad failed"
+}
+
+# A seed of the simulation has to stand for the same run whichever compiler built it: compares what
+# cascade_sim_test has left with the stage before.
+compare_hash() {
+  local stage=$1 file=$2/cascade_sim_test.hash told
+  [ -e "$file" ] || return 0
+  told=$(cat "$file")
+  [ -n "$hash" ] || hash=$told
+  [ "$told" != "$hash" ] || return 0
+  failed=$((failed + 1))
+  echo "$stage: the simulation is another one than in the stages before: $told, and not $hash"
 }
 
 run_stage() {
@@ -67,6 +80,7 @@ run_stage() {
     return
   fi
   built=$((SECONDS - began))
+  rm -f "$folder/cascade_sim_test.hash"
   "${run[@]}" ctest --test-dir "$folder" -j "$jobs" --output-on-failure > "$folder/test.log" 2>&1 < /dev/null
   local counted="no tests ran"
   count "$folder/test.log" || failed=$((failed + 1))
@@ -75,6 +89,7 @@ run_stage() {
   *) grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ .* Passed +[0-9])' "$folder/test.log" ;;
   esac
   echo "$stage: $counted (build $built s, tests $((SECONDS - began - built)) s)"
+  compare_hash "$stage" "$folder"
 }
 
 # A planted bug that no simulation finds is a hole in the tests.

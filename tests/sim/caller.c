@@ -6,7 +6,7 @@
 #include "base/random.h"
 #include "sim/failure.h"
 
-enum { BATCH_KEYS_MAX = 12, PAUSE_NS_MAX = 20 * 1000 * 1000 };
+enum { BATCH_KEYS_MAX = 12, SNAPSHOT_KEYS = 4, REFUSED_MAX = 8, PAUSE_NS_MAX = 20 * 1000 * 1000 };
 
 static cascade_slice key_bytes(const struct model *model, uint32_t key)
 {
@@ -34,6 +34,7 @@ static void expect(struct client *client, const char *what, cascade_status statu
 			 client->index, cascade_strerror(status), cascade_error_message());
 	uint64_t *events = client->tally->events;
 	events[TALLY_FULL] += status == CASCADE_NO_SPACE;
+	client->refused += status == CASCADE_NO_SPACE;
 	events[TALLY_CORRUPT] += status == CASCADE_CORRUPT;
 	events[TALLY_READ_ERRORS] += status == CASCADE_IO && allowed == client->allowed.reads;
 }
@@ -92,22 +93,46 @@ cascade_status client_scan(struct machine *machine, const struct model *model,
 	return status;
 }
 
-static void step_get(struct client *client)
+/* A snapshot shows a key as it has shown it before. */
+static void check_same(const struct client *client, struct client_snapshot *snapshot, uint32_t key,
+		       uint32_t found)
+{
+	uint32_t *seen = &snapshot->seen[key];
+	if (found == MODEL_UNKNOWN)
+		return;
+	if (*seen == MODEL_UNKNOWN)
+		*seen = found;
+	if (*seen != found)
+		sim_fail("client %u: key %u was value %u at a snapshot, and is value %u there now",
+			 client->index, key, *seen, found);
+}
+
+static void get_at(struct client *client, struct client_snapshot *snapshot, uint32_t key)
 {
 	struct model *model = client->model;
-	const struct client_snapshot *snapshot = &client->snapshots[any(client, CLIENT_SNAPSHOTS)];
-	bool old = snapshot->handle != NULL && any(client, 2) == 0;
-	uint32_t key = any(client, 2) == 0 && client->key_count > 0
-			       ? client->keys[any(client, client->key_count)]
-			       : any(client, model->key_count);
 	uint32_t found;
-	uint64_t began = old ? snapshot->began : model_moment(model);
+	uint64_t began = snapshot != NULL ? snapshot->began : model_moment(model);
 	cascade_status status =
-		client_get(client->machine, model, key, old ? snapshot->handle : NULL, &found);
-	uint64_t ended = old ? snapshot->ended : model_moment(model);
+		client_get(client->machine, model, key, snapshot != NULL ? snapshot->handle : NULL, &found);
+	uint64_t ended = snapshot != NULL ? snapshot->ended : model_moment(model);
 	expect(client, "get", status, client->allowed.reads);
 	note(client, found);
 	model_check_read(model, key, found, began, ended);
+	if (snapshot != NULL)
+		check_same(client, snapshot, key, found);
+}
+
+static void step_get(struct client *client)
+{
+	struct client_snapshot *snapshot = &client->snapshots[any(client, CLIENT_SNAPSHOTS)];
+	bool old = snapshot->handle != NULL && any(client, 2) == 0;
+	uint32_t key = any(client, 2) == 0 && client->key_count > 0
+			       ? client->keys[any(client, client->key_count)]
+			       : any(client, client->model->key_count);
+	get_at(client, old ? snapshot : NULL, key);
+	/* What was true when the first one began may be so no longer, and nothing may have kept it. */
+	if (any(client, 2) == 0)
+		get_at(client, NULL, key);
 }
 
 /* A key that nobody writes. */
@@ -127,7 +152,7 @@ static void step_get_absent(struct client *client)
 static void step_scan(struct client *client)
 {
 	struct model *model = client->model;
-	const struct client_snapshot *snapshot = &client->snapshots[any(client, CLIENT_SNAPSHOTS)];
+	struct client_snapshot *snapshot = &client->snapshots[any(client, CLIENT_SNAPSHOTS)];
 	bool old = snapshot->handle != NULL && any(client, 2) == 0;
 	struct model_question question = { .found = client->found, .one_moment = true };
 	question.promised_until = old ? snapshot->began : model_moment(model);
@@ -136,6 +161,8 @@ static void step_scan(struct client *client)
 	question.issued_until = old ? snapshot->ended : model_moment(model);
 	expect(client, "scan", status, client->allowed.reads);
 	model_check_state(model, &question);
+	for (uint32_t k = 0; old && k < model->key_count; k++)
+		check_same(client, snapshot, k, client->found[k]);
 	client->tally->events[TALLY_SCANS] += status == CASCADE_OK;
 }
 
@@ -191,6 +218,19 @@ static void step_snapshot(struct client *client)
 	SIM_CHECK_OK(cascade_snapshot_create(client->machine->db, &snapshot->handle));
 	snapshot->ended = model_moment(client->model);
 	client->tally->events[TALLY_SNAPSHOTS]++;
+	for (uint32_t k = 0; k < client->model->key_count; k++)
+		snapshot->seen[k] = MODEL_UNKNOWN;
+	/* At once, while what was drawn before it may still be on its way; and the same again, later. */
+	if (any(client, 2) == 0)
+		return;
+	uint32_t keys[SNAPSHOT_KEYS];
+	for (unsigned i = 0; i < SNAPSHOT_KEYS; i++) {
+		keys[i] = any(client, client->model->key_count);
+		get_at(client, snapshot, keys[i]);
+	}
+	cascade_yield(client->machine->db);
+	for (unsigned i = 0; i < SNAPSHOT_KEYS; i++)
+		get_at(client, snapshot, keys[i]);
 }
 
 /* --- writing --- */
@@ -200,12 +240,17 @@ static cascade_write_options draw_level(struct client *client, cascade_durabilit
 {
 	cascade_durability own = client->machine->plan->level;
 	cascade_write_options options = { .durability = CASCADE_DURABILITY_DEFAULT };
+	/* Of 16, each with those before it; the rest ask for what the database has. */
+	static const struct {
+		uint32_t power, process, memory;
+	} of_mix[PLAN_MIX_COUNT] = { [PLAN_MIX_SOME] = { 3, 6, 8 }, [PLAN_MIX_HALF] = { 7, 15, 16 } };
+	enum plan_mix mix = client->machine->plan->mix;
 	uint32_t draw = any(client, 16);
-	if (own != CASCADE_DURABILITY_MEMORY && draw < 3)
+	if (own != CASCADE_DURABILITY_MEMORY && draw < of_mix[mix].power)
 		options.durability = CASCADE_DURABILITY_POWER;
-	else if (own != CASCADE_DURABILITY_MEMORY && draw < 6)
+	else if (own != CASCADE_DURABILITY_MEMORY && draw < of_mix[mix].process)
 		options.durability = CASCADE_DURABILITY_PROCESS;
-	else if (draw < 8)
+	else if (draw < of_mix[mix].memory)
 		options.durability = CASCADE_DURABILITY_MEMORY;
 	*level = options.durability != CASCADE_DURABILITY_DEFAULT ? options.durability : own;
 	return options;
@@ -380,7 +425,8 @@ static void do_all(cascade *db, void *argument)
 {
 	struct client *client = argument;
 	(void)db;
-	for (; client->operations > 0; client->operations--)
+	/* Each refusal takes the seconds that writes wait for room, and the next one is like it. */
+	for (; client->operations > 0 && client->refused < REFUSED_MAX; client->operations--)
 		step(client);
 	for (unsigned i = 0; i < CLIENT_SNAPSHOTS; i++) {
 		if (client->snapshots[i].handle != NULL)

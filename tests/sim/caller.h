@@ -26,6 +26,8 @@ enum { CLIENT_SNAPSHOTS = 3, CLIENT_FOUND_BYTES = MODEL_KEYS_MAX * 4 };
 struct client_snapshot {
 	cascade_snapshot *handle; /* NULL: none */
 	uint64_t began, ended;	  /* of its creation, as the model counts */
+	/* By key: what was read of it; whatever happens, it stays so. MODEL_UNKNOWN: nothing yet. */
+	uint32_t seen[MODEL_KEYS_MAX];
 };
 
 struct client {
@@ -38,7 +40,8 @@ struct client {
 	uint32_t shard;	     /* where its task runs */
 	bool is_task;
 	struct random random;
-	uint64_t saw; /* a hash of all statuses and values */
+	uint64_t saw;	  /* a hash of all statuses and values */
+	uint32_t refused; /* writes, for want of space */
 	struct client_snapshot snapshots[CLIENT_SNAPSHOTS];
 	uint32_t keys[MODEL_KEYS_MAX]; /* its own */
 	uint32_t key_count;

@@ -44,6 +44,7 @@ static void work(const struct campaign *campaign, uint64_t from, uint64_t end, u
 		 struct shared *shared)
 {
 	sim_failure_to(shared->failure);
+	stepped_keep_stacks();
 	for (uint64_t seed = from; seed < end; seed++) {
 		if (deadline_ns != 0 && real_ns() >= deadline_ns)
 			break;

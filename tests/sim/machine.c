@@ -7,7 +7,7 @@
 #include "base/random.h"
 #include "sim/failure.h"
 
-enum { MILLION = 1000 * 1000, STEPS_MAX = 60 * 1000 * 1000, LATE_TRIES = 32 };
+enum { MILLION = 1000 * 1000, RULES_MAX = 3, STEPS_MAX = 60 * 1000 * 1000, LATE_TRIES = 32 };
 
 static void note_stuck(void *context, const char *report)
 {
@@ -50,11 +50,19 @@ static void add_quiet_faults(struct machine *machine, uint64_t seed)
 						 .error = EINTR,
 						 .in_million = draw_rate(&random, MILLION / 8),
 						 .row = 1 + (unsigned)random_below(&random, 8) });
-	if ((faults & 1u << SIM_STALL) != 0)
-		add_rule(machine, SIM_STALL,
-			 &(struct faulty_rule) { .kind = FAULTY_STALL,
-						 .in_million = draw_rate(&random, MILLION / 32),
-						 .delay_ns = 1000000ull << random_below(&random, 12) });
+	if ((faults & 1u << SIM_STALL) == 0)
+		return;
+	/* Anything takes long now and then; or reads of tables often take a little, in which much happens. */
+	struct faulty_rule stall = { .kind = FAULTY_STALL,
+				     .in_million = draw_rate(&random, MILLION / 32),
+				     .delay_ns = 1000000ull << random_below(&random, 12) };
+	if (random_below(&random, 2) == 0)
+		stall = (struct faulty_rule) { .kind = FAULTY_STALL,
+					       .operations = FAULTY_OPERATION(IO_READ),
+					       .file = "*.table",
+					       .in_million = (MILLION / 4) >> random_below(&random, 4),
+					       .delay_ns = 16000000ull << random_below(&random, 5) };
+	add_rule(machine, SIM_STALL, &stall);
 }
 
 /* --- machines --- */
@@ -82,6 +90,7 @@ struct machine *machine_create(const struct plan *plan, struct tally *tally, str
 	machine->faults = faulty_create(random_mix(seed + 2));
 	struct stepped_options options = { .seed = random_mix(seed + 3),
 					   .policy = plan->policy,
+					   .borrows_in_256 = plan->borrows_in_256,
 					   .steps_max = STEPS_MAX,
 					   .stuck = note_stuck,
 					   .context = machine };
@@ -135,8 +144,11 @@ cascade_status machine_open(struct machine *machine)
 	}
 	machine->had_errors =
 		machine->rule_count > 0 && machine->rule_faults[machine->rule_count - 1] >= SIM_QUIET_COUNT;
-	machine->tally->events[TALLY_REPLAYED] += machine_stat(machine, "open.replayed_commits");
-	machine->tally->events[TALLY_TRIMMED] += machine_stat(machine, "open.trimmed_bytes") > 0;
+	static const char *const names[] = { "open.replayed_commits", "open.trimmed_bytes" };
+	uint64_t values[2];
+	machine_stats(machine, names, values, 2);
+	machine->tally->events[TALLY_REPLAYED] += values[0];
+	machine->tally->events[TALLY_TRIMMED] += values[1] > 0;
 	return CASCADE_OK;
 }
 
@@ -151,17 +163,15 @@ cascade_status machine_open_late(struct machine *machine, bool late)
 
 static void note_counters(struct machine *machine)
 {
-	static const struct {
-		const char *name;
-		enum tally_event event;
-	} counters[] = {
-		{ "flushes", TALLY_FLUSHES },
-		{ "merges", TALLY_MERGES },
-		{ "merge.moves", TALLY_MOVES },
-		{ "wal.laps", TALLY_LAPS },
-	};
-	for (unsigned i = 0; i < sizeof(counters) / sizeof(counters[0]); i++)
-		machine->tally->events[counters[i].event] += machine_stat(machine, counters[i].name);
+	enum { COUNTERS = 5 };
+	static const char *const names[COUNTERS] = { "flushes", "merges", "merge.moves", "wal.laps",
+						     "records.hits" };
+	static const enum tally_event events[COUNTERS] = { TALLY_FLUSHES, TALLY_MERGES, TALLY_MOVES,
+							   TALLY_LAPS, TALLY_RECORD_HITS };
+	uint64_t values[COUNTERS];
+	machine_stats(machine, names, values, COUNTERS);
+	for (unsigned i = 0; i < COUNTERS; i++)
+		machine->tally->events[events[i]] += values[i];
 }
 
 cascade_status machine_close(struct machine *machine)
@@ -174,41 +184,69 @@ cascade_status machine_close(struct machine *machine)
 	return status;
 }
 
-uint64_t machine_stat(struct machine *machine, const char *name)
+void machine_stats(struct machine *machine, const char *const *names, uint64_t *values, unsigned count)
 {
 	cascade_stat *stats;
-	size_t count;
-	SIM_CHECK_OK(cascade_stats(machine->db, &stats, &count));
-	size_t at = 0;
-	while (at < count && strcmp(stats[at].name, name) != 0)
-		at++;
-	if (at == count)
-		sim_fail("there is no stat '%s'", name);
-	uint64_t value = stats[at].value;
+	size_t stat_count;
+	SIM_CHECK_OK(cascade_stats(machine->db, &stats, &stat_count));
+	for (unsigned i = 0; i < count; i++) {
+		size_t at = 0;
+		while (at < stat_count && strcmp(stats[at].name, names[i]) != 0)
+			at++;
+		if (at == stat_count)
+			sim_fail("there is no stat '%s'", names[i]);
+		values[i] = stats[at].value;
+	}
 	cascade_stats_free(stats);
+}
+
+uint64_t machine_stat(struct machine *machine, const char *name)
+{
+	uint64_t value;
+	machine_stats(machine, &name, &value, 1);
 	return value;
 }
 
 /* --- faults of a time --- */
 
-/* What an episode is, as a rule: some are one hit at a random moment, some go on. */
+/* How many requests of the kind that the fault hits a round has, by order of magnitude, as a power of two. */
+static unsigned requests_of(enum sim_fault fault)
+{
+	switch (fault) {
+	case SIM_ALLOCATE_ERROR:
+		return 3;
+	case SIM_NAME_ERROR:
+	case SIM_SYNC_CLEAN_NEW:
+	case SIM_SYNC_CLEAN_OLD:
+	case SIM_SYNC_LATE:
+	case SIM_SYNC_PARTLY:
+	case SIM_SYNC_KEPT:
+		return 6;
+	default:
+		return 8;
+	}
+}
+
+/* What an episode is, as a rule: some are one hit at a random moment, some go on. The log is where most of
+ * the promises are kept. */
 static struct faulty_rule draw_rule(enum sim_fault fault, struct random *random)
 {
 	static const int errors[] = { EIO, EIO, EIO, ENXIO, EROFS };
-	static const char *const files[] = { NULL, NULL, "*.table", "wal-*", "manifest*" };
-	struct faulty_rule rule = { .file = files[random_below(random, 5)],
+	static const char *const files[] = { NULL, NULL, "*.table", "wal-*", "wal-*", "manifest*" };
+	struct faulty_rule rule = { .file = files[random_below(random, 6)],
 				    .error = errors[random_below(random, 5)] };
+	unsigned requests = requests_of(fault);
 	switch (random_below(random, 3)) {
 	case 0:
-		rule.nth = 1 + random_below(random, 1ull << random_below(random, 9));
+		rule.nth = 1 + random_below(random, 1ull << random_below(random, requests + 1));
 		rule.times = 1;
 		break;
 	case 1:
-		rule.nth = 1 + random_below(random, 200);
+		rule.nth = 1 + random_below(random, 1ull << requests);
 		rule.times = 1 + random_below(random, 30);
 		break;
 	default:
-		rule.in_million = 500u << random_below(random, 7);
+		rule.in_million = 128000u >> requests << random_below(random, 7);
 	}
 	switch (fault) {
 	case SIM_READ_ERROR:
@@ -245,11 +283,14 @@ static struct faulty_rule draw_rule(enum sim_fault fault, struct random *random)
 		rule.operations = FAULTY_OPERATION(IO_WRITE) | FAULTY_OPERATION(IO_ALLOCATE);
 		rule.error = random_below(random, 2) == 0 ? ENOSPC : EDQUOT;
 		break;
+	/* Of contents: a file system that could not write its names down takes nothing any more. */
 	case SIM_SYNC_CLEAN_NEW:
 		rule.kind = FAULTY_SYNC_CLEAN_NEW;
+		rule.operations = FAULTY_OPERATION(IO_SYNC);
 		break;
 	case SIM_SYNC_CLEAN_OLD:
 		rule.kind = FAULTY_SYNC_CLEAN_OLD;
+		rule.operations = FAULTY_OPERATION(IO_SYNC);
 		break;
 	case SIM_SYNC_LATE:
 		rule.kind = FAULTY_SYNC_LATE;
@@ -257,6 +298,7 @@ static struct faulty_rule draw_rule(enum sim_fault fault, struct random *random)
 		break;
 	case SIM_SYNC_PARTLY:
 		rule.kind = FAULTY_SYNC_PARTLY;
+		rule.operations = FAULTY_OPERATION(IO_SYNC);
 		break;
 	case SIM_SYNC_KEPT:
 		rule.kind = FAULTY_SYNC_KEPT;
@@ -300,8 +342,48 @@ void machine_fault(struct machine *machine, enum sim_fault fault, uint64_t seed)
 		fill_disk(machine, &random);
 		return;
 	}
-	struct faulty_rule rule = draw_rule(fault, &random);
+	/* What is damaged for good happens once: more of it would leave nothing to compare. */
+	uint64_t rules =
+		fault == SIM_MISDIRECT || fault == SIM_LOSE ? 1 : 1 + random_below(&random, RULES_MAX);
+	for (uint64_t i = 0; i < rules; i++) {
+		struct faulty_rule rule = draw_rule(fault, &random);
+		add_rule(machine, fault, &rule);
+	}
+}
+
+void machine_block_tables(struct machine *machine, uint64_t seed)
+{
+	struct random random = random_stream(seed);
+	struct faulty_rule rule = { .kind = FAULTY_ERROR, .file = "*.table*", .in_million = MILLION };
+	enum sim_fault fault = SIM_WRITE_ERROR;
+	machine->had_errors = true;
+	switch (random_below(&random, 4)) {
+	case 0:
+		rule.operations = FAULTY_OPERATION(IO_WRITE) | FAULTY_OPERATION(IO_ALLOCATE);
+		break;
+	case 1:
+		rule.operations = FAULTY_OPERATION(IO_WRITE) | FAULTY_OPERATION(IO_ALLOCATE);
+		rule.error = ENOSPC;
+		fault = SIM_FULL_WRITES;
+		break;
+	case 2:
+		rule.operations = FAULTY_OPERATION(IO_OPEN);
+		fault = SIM_NAME_ERROR;
+		break;
+	default:
+		rule.kind = FAULTY_SYNC_KEPT;
+		fault = SIM_SYNC_KEPT;
+	}
 	add_rule(machine, fault, &rule);
+}
+
+uint64_t machine_fired(const struct machine *machine)
+{
+	uint64_t fired = 0;
+	for (unsigned i = 0; i < machine->rule_count; i++)
+		if (machine->rule_faults[i] >= SIM_QUIET_COUNT)
+			fired += faulty_fired(machine->faults, machine->rules[i]);
+	return fired;
 }
 
 uint64_t machine_heal(struct machine *machine)

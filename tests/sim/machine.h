@@ -52,10 +52,15 @@ cascade_status machine_close(struct machine *machine);
 
 /* Begins what goes wrong beside what always does. */
 void machine_fault(struct machine *machine, enum sim_fault fault, uint64_t seed);
+/* No table can be written, for one reason or another; all else goes well. */
+void machine_block_tables(struct machine *machine, uint64_t seed);
+/* How often it has happened since it began; the full disk apart. */
+uint64_t machine_fired(const struct machine *machine);
 /* Ends it. Returns how often it has happened. */
 uint64_t machine_heal(struct machine *machine);
 
-/* A stat of the open database by name. */
+/* Stats of the open database by name. */
 uint64_t machine_stat(struct machine *machine, const char *name);
+void machine_stats(struct machine *machine, const char *const *names, uint64_t *values, unsigned count);
 
 #endif

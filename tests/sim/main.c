@@ -8,6 +8,10 @@
 
 #include "sim/campaign.h"
 
+/* Read by jemalloc, where that is the allocator: memory that a machine has given back is the next one's. */
+extern const char *malloc_conf;
+const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
+
 static const char usage[] = "cascade-sim: runs databases on simulated machines, a different one for each "
 			    "seed, crashes them at any\n"
 			    "moment, and checks what is found afterwards.\n"

@@ -229,6 +229,20 @@ void model_rebase(struct model *model, const uint32_t *found)
 	model->broken = false;
 }
 
+struct model *model_fork(const struct model *model, const uint32_t *found)
+{
+	struct model *fork = malloc(sizeof(*fork));
+	if (fork == NULL)
+		abort();
+	*fork = *model;
+	fork->ops = NULL;
+	fork->op_capacity = 0;
+	fork->writes = NULL;
+	fork->write_capacity = 0;
+	model_rebase(fork, found);
+	return fork;
+}
+
 /* --- a single read --- */
 
 static bool is_visible(const struct model_write *write)

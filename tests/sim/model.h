@@ -90,6 +90,8 @@ struct model {
 void model_init(struct model *model, uint64_t seed, unsigned clients, uint32_t key_count,
 		uint32_t value_bytes_max);
 void model_free(struct model *model);
+/* Another one of the same keys, on `found` as its base, to be freed as well and with free. */
+struct model *model_fork(const struct model *model, const uint32_t *found);
 void model_assign_shards(struct model *model, const cascade *db);
 
 /* --- values --- */

@@ -49,6 +49,14 @@ const char *sim_fault_name(enum sim_fault fault);
 /* SIM_FAULT_COUNT: no such name. */
 enum sim_fault sim_fault_find(const char *name);
 
+/* What single writes ask for in place of the database's level. */
+enum plan_mix {
+	PLAN_MIX_SOME, /* every third write another level */
+	PLAN_MIX_HALF, /* `power` and `process` in turn: syncs of one with writes of the other behind them */
+	PLAN_MIX_NONE,
+	PLAN_MIX_COUNT
+};
+
 /* What is taken away from a seed's plan; all zero: nothing. */
 struct plan_limits {
 	uint32_t operations; /* at most; 0: as drawn */
@@ -70,15 +78,23 @@ struct plan {
 	uint32_t clients;
 	uint32_t keys;
 	uint32_t value_bytes_max;
-	uint32_t images; /* of a round */
-	uint32_t pause;	 /* one operation in so many is a wait */
+	uint32_t images;	     /* of a round, at any moment */
+	uint32_t images_of_names;    /* ... and while names change */
+	uint32_t images_after_fault; /* ... and shortly after something went wrong */
+	bool image_at_end;	     /* ... and when all is said, with nothing that is not durable */
+	uint32_t lives;		     /* so many short ones at most follow an image, each ended by a crash */
+	uint32_t damaged;	     /* so many copies of a closed database's disk get one bad sector each */
+	bool unflushed;		     /* some closes find that no table can be written */
+	uint32_t pause;		     /* one operation in so many is a wait */
 
 	uint32_t shards;
 	const char *memtable, *filter, *cache, *codec, *wal;
 	const char *durability;
 	cascade_durability level; /* the same */
+	enum plan_mix mix;
 	uint32_t memtable_bytes;  /* of a shard */
 	uint32_t cache_bytes;	  /* of a shard */
+	const char *record_share; /* of the cache */
 	uint32_t segment_bytes, table_bytes, block_bytes;
 	uint32_t level0_tables, size_ratio, merges;
 	bool direct;
@@ -86,6 +102,7 @@ struct plan {
 	uint32_t unit_bytes;
 	bool ordered;
 	enum stepped_policy policy;
+	uint32_t borrows_in_256; /* how often a caller gets the shard that it asks for */
 	uint64_t write_timeout_ns;
 };
 

@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "sim/check.h"
 #include "sim/caller.h"
+#include "sim/closing.h"
 #include "sim/failure.h"
 #include "sim/recovery.h"
 
@@ -26,8 +27,10 @@ struct run {
 	struct model model;
 	struct machine *machine;
 	struct camera camera;
+	struct closing closing;
 	struct random random;
 	uint64_t images; /* numbered so far */
+	uint64_t weight; /* of all events of a round, for the camera: of the last one */
 	uint64_t trace;
 	/* Of the round. */
 	uint32_t round;
@@ -83,7 +86,7 @@ static bool is_seen_until_reopened(enum sim_fault fault)
 
 /* --- a round --- */
 
-/* One of the seed's faults, or none: every third round is without, and the first one mostly. */
+/* One of the seed's faults, or none: every fourth round is without, and the first one mostly. */
 static enum sim_fault draw_fault(struct run *run)
 {
 	enum sim_fault possible[SIM_FAULT_COUNT];
@@ -92,7 +95,7 @@ static enum sim_fault draw_fault(struct run *run)
 		if ((run->plan.faults & 1u << fault) != 0)
 			possible[count++] = (enum sim_fault)fault;
 	uint64_t which = random_next(&run->random);
-	uint64_t whether = random_below(&run->random, run->round == 0 ? 6 : 3);
+	uint64_t whether = random_below(&run->random, 4);
 	if (count == 0 || (run->round == 0 ? whether != 0 : whether == 0))
 		return SIM_FAULT_COUNT;
 	return possible[which % count];
@@ -225,20 +228,45 @@ static void adopt(struct run *run, struct image *image)
 	run->tally->events[TALLY_ADOPTED]++;
 }
 
+static bool is_wanted(const struct run *run, const struct image *image)
+{
+	return run->plan.limits.images_only == 0 || run->plan.limits.images_only == image->number;
+}
+
+static void check_images_of(struct run *run, struct camera *camera)
+{
+	for (uint32_t i = 0; i < camera->count; i++)
+		if (camera->images[i].disk != NULL && is_wanted(run, &camera->images[i]))
+			(void)recovery_check(&run->plan, run->tally, &run->model, &camera->images[i], false,
+					     run->machine, &run->trace);
+}
+
 /* What was acknowledged at a level that outlives the process is there after a close, however it ended. */
 static void reopen(struct run *run)
 {
+	struct closing *closing = &run->closing;
+	bool whole = !run->failed && !run->model.broken && !run->model.dropped && run->model.lied == 0 &&
+		     !is_seen_until_reopened(run->fault);
 	sim_failure_where("closed and opened after round %u", run->round);
+	closing_begin(closing, &run->plan, run->machine, &run->model, random_next(&run->random), whole,
+		      &run->images);
 	enum model_promise promise = MODEL_ACKNOWLEDGED;
 	cascade_status status = machine_close(run->machine);
-	if (status != CASCADE_OK && !run->failed && !run->model.broken && !is_seen_until_reopened(run->fault))
+	if (status != CASCADE_OK && whole && !closing->unflushed)
 		sim_fail("close: %s (%s)", cascade_strerror(status), cascade_error_message());
-	/* What could not be written at close is as after a kill. */
-	if (status != CASCADE_OK || run->failed)
+	/* What could not be written at close is as after a kill; but the log is closed if it is sound. */
+	if ((status != CASCADE_OK && !closing->unflushed) || run->failed)
 		promise = MODEL_PROCESS;
+	closing_end(closing, status, &run->trace);
+	sim_failure_where("closed%s and opened after round %u", closing->unflushed ? " unflushed" : "",
+			  run->round);
 	status = machine_open_late(run->machine, run->model.lied != 0);
 	if (status != CASCADE_OK)
 		sim_fail("open after close: %s (%s)", cascade_strerror(status), cascade_error_message());
+	check_images_of(run, &closing->camera);
+	camera_free(&closing->camera);
+	sim_failure_where("closed%s and opened after round %u", closing->unflushed ? " unflushed" : "",
+			  run->round);
 	uint64_t moment = model_moment(&run->model);
 	struct model_question question = { .promise = promise,
 					   .promised_until = moment,
@@ -271,30 +299,35 @@ static void go_on(struct run *run)
 		reopen(run);
 }
 
-static bool is_wanted(const struct run *run, const struct image *image)
-{
-	return run->plan.limits.images_only == 0 || run->plan.limits.images_only == image->number;
-}
-
 /* The one that the run may go on with stays for later. */
 static void check_images(struct run *run)
 {
 	struct camera *camera = &run->camera;
 	uint32_t kept = (uint32_t)random_below(&run->random, camera->count + 1);
-	for (uint32_t i = 0; i < camera->count; i++)
-		if (i != kept && is_wanted(run, &camera->images[i]))
-			(void)recovery_check(&run->plan, run->tally, &run->model, &camera->images[i], false,
-					     run->machine, &run->trace);
+	struct image later = { 0 };
+	if (kept < camera->count) {
+		later = camera->images[kept];
+		camera->images[kept].disk = NULL;
+	}
+	check_images_of(run, camera);
+	if (kept < camera->count)
+		camera->images[kept] = later;
 }
 
 static void do_round(struct run *run)
 {
 	uint64_t seed = random_next(&run->random);
-	if (run->round > 0)
-		camera_start(&run->camera, run->machine, &run->model, seed, run->plan.images, &run->images);
+	camera_start(&run->camera, run->machine, &run->model, seed, run->plan.images, &run->images);
+	camera_expect(&run->camera, run->weight);
+	camera_want(&run->camera, ROLL_NAMES, run->plan.images_of_names);
 	begin_fault(run);
+	if (run->fault != SIM_FAULT_COUNT)
+		camera_want(&run->camera, ROLL_FAULT, run->plan.images_after_fault);
 	work(run);
+	if (run->plan.image_at_end)
+		camera_take_worst(&run->camera);
 	camera_stop(&run->camera);
+	run->weight = run->camera.rolls[ROLL_ANY].weight;
 	check_after(run);
 	check_images(run);
 	go_on(run);
@@ -304,18 +337,20 @@ static void do_round(struct run *run)
 /* The first images show a database that is still being made. */
 static void begin(struct run *run, uint64_t seed)
 {
-	uint32_t wanted = run->plan.images;
+	struct camera *camera = &run->camera;
 	run->machine = machine_create(&run->plan, run->tally, NULL, random_mix(seed));
-	camera_start(&run->camera, run->machine, &run->model, random_mix(seed + 1), wanted > 2 ? 2 : wanted,
-		     &run->images);
-	run->camera.creating = true;
+	uint64_t wanted = run->plan.images > 0 ? random_at(seed, 1) % 2 : 0;
+	camera_start(camera, run->machine, &run->model, random_mix(seed + 1), (uint32_t)wanted, &run->images);
+	camera_want(camera, ROLL_NAMES, run->plan.images > 0 && wanted == 0);
+	camera->creating = true;
 	sim_failure_where("creation");
 	cascade_status status = machine_open(run->machine);
 	if (status != CASCADE_OK)
 		sim_fail("create: %s (%s)", cascade_strerror(status), cascade_error_message());
-	run->camera.creating = false;
-	run->camera.wanted = wanted > 2 ? wanted : run->camera.wanted;
+	camera_stop(camera);
 	model_assign_shards(&run->model, run->machine->db);
+	check_images_of(run, camera);
+	camera_free(camera);
 }
 
 uint64_t run_seed(uint64_t seed, const struct plan_limits *limits, struct tally *tally)

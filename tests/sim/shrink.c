@@ -61,7 +61,9 @@ static void without_images(struct shrink *shrink, const struct plan *plan)
 	limits.no_images = true;
 	if (accept(shrink, &limits))
 		return;
-	for (uint32_t image = 1; image <= plan->images * plan->rounds; image++) {
+	uint32_t most =
+		plan->images + plan->images_of_names + plan->images_after_fault + plan->image_at_end + 1;
+	for (uint32_t image = 1; image <= most * plan->rounds; image++) {
 		limits = *shrink->limits;
 		limits.images_only = image;
 		if (accept(shrink, &limits))

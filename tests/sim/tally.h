@@ -31,7 +31,13 @@ enum tally_event {
 	TALLY_SNAPSHOTS,
 	TALLY_SCANS,
 	TALLY_BATCHES,
-	TALLY_ADOPTED, /* images that the run went on with */
+	TALLY_ADOPTED,	   /* images that the run went on with */
+	TALLY_RECORD_HITS, /* gets that the cache of single records answered */
+	TALLY_AFTER_FAULT, /* images of the moments after an error */
+	TALLY_LIVES,	   /* short ones after a recovery, ended by a crash */
+	TALLY_UNFLUSHED,   /* closes that could write no table */
+	TALLY_DAMAGED,	   /* disks with one bad sector, opened */
+	TALLY_DAMAGE_TOLD, /* ... of which the open, or a read, said so */
 	TALLY_EVENT_COUNT
 };
 
