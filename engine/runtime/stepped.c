@@ -432,7 +432,8 @@ static void perform(struct stepped *stepped, const struct choice *choice)
 		run_in_shard(stepped, choice);
 	}
 	if (choice->kind == CHOICE_TURN)
-		detail = choice->shard->counters.switches << 32 ^ choice->shard->counters.tasks_spawned;
+		detail =
+			shard_counters(choice->shard)->switches << 32 ^ choice->shard->counters.tasks_spawned;
 	mix_words(stepped, actor, detail, stepped->choice_count);
 }
 
