@@ -35,7 +35,7 @@ help:
 	@echo 'make lint       tidy, arrows, formatter and static analysers'
 	@echo 'make arrows     which layer includes what: holds the arrows of docs/architecture.md'
 	@echo 'make format     run clang-format-14 over all C files'
-	@echo 'make install    libcascade, cascade.h, pkg-config and CMake files, the command'
+	@echo 'make install    libcascade, its headers, pkg-config and CMake files, the command'
 	@echo '                  PREFIX=/usr/local, DESTDIR='
 	@echo 'make clean      remove build/'
 

@@ -1,11 +1,12 @@
-# libcascade for embedders: shared and static, both with nothing visible but cascade_*, one header, a
+# libcascade for embedders: shared and static, both with nothing visible but cascade_*, two headers, a
 # pkg-config file and a CMake package. Sanitizer builds have no installable library: their runtimes must come
 # first in the process. Nor has one with planted bugs.
 
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${CMAKE_SOURCE_DIR}/examples/embed.c)
+set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${CMAKE_SOURCE_DIR}/examples/embed.c
+                                                    ${CMAKE_SOURCE_DIR}/examples/runtime.c)
 file(GLOB_RECURSE database_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/engine/database/*.c)
 list(FILTER database_sources EXCLUDE REGEX "_(test|fuzz)\\.c$")
 if(NOT database_sources OR NOT CASCADE_BUILD MATCHES "release|debug" OR CASCADE_PLANTED)
@@ -26,6 +27,7 @@ target_include_directories(cascade_shared INTERFACE $<BUILD_INTERFACE:${CMAKE_SO
                                                     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_options(cascade_shared PRIVATE -Wl,-z,defs
                     -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/cascade.map)
+target_link_options(cascade_shared INTERFACE -Wl,-z,now) # see cascade.pc.in
 set_target_properties(cascade_shared PROPERTIES
   OUTPUT_NAME cascade EXPORT_NAME cascade LINKER_LANGUAGE C
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}
@@ -48,6 +50,7 @@ add_library(cascade_static STATIC ${whole})
 target_include_directories(cascade_static INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/engine>
                                                     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 target_link_libraries(cascade_static INTERFACE uring zstd lz4 xxhash m Threads::Threads)
+target_link_options(cascade_static INTERFACE -Wl,-z,now)
 set_target_properties(cascade_static PROPERTIES OUTPUT_NAME cascade EXPORT_NAME static LINKER_LANGUAGE C)
 add_library(cascade::static ALIAS cascade_static)
 
@@ -56,7 +59,8 @@ add_library(cascade::static ALIAS cascade_static)
 install(TARGETS cascade_shared cascade_static EXPORT cascade
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library)
-install(FILES ${CMAKE_SOURCE_DIR}/engine/cascade.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)
+install(FILES ${CMAKE_SOURCE_DIR}/engine/cascade.h ${CMAKE_SOURCE_DIR}/engine/cascade_runtime.h
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)
 
 configure_file(${CMAKE_SOURCE_DIR}/cmake/cascade.pc.in ${CMAKE_BINARY_DIR}/cascade.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/cascade.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT library)
@@ -70,8 +74,8 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/cascade-config-version.cmak
 install(FILES ${CMAKE_BINARY_DIR}/cascade-config.cmake ${CMAKE_BINARY_DIR}/cascade-config-version.cmake
         DESTINATION ${package} COMPONENT library)
 
-# --- the embedding example: here against the library of this build, in scripts/check-embedding.sh against
-# the installed one ---
+# --- the examples: here against the library of this build, in scripts/check-embedding.sh against the installed
+# one ---
 
 foreach(flavour shared static)
   add_executable(embed_${flavour} ${CMAKE_SOURCE_DIR}/examples/embed.c)
@@ -81,7 +85,11 @@ foreach(flavour shared static)
     set_tests_properties(embed_${flavour} PROPERTIES TIMEOUT 60)
   endif()
 endforeach()
+add_executable(runtime_example ${CMAKE_SOURCE_DIR}/examples/runtime.c)
+target_link_libraries(runtime_example PRIVATE cascade::cascade)
 if(CASCADE_TESTS)
+  add_test(NAME runtime_example COMMAND runtime_example)
+  set_tests_properties(runtime_example PROPERTIES TIMEOUT 60 PASS_REGULAR_EXPRESSION "78498 primes")
   add_test(NAME embedding COMMAND ${CMAKE_SOURCE_DIR}/scripts/check-embedding.sh ${CMAKE_BINARY_DIR})
   set_tests_properties(embedding PROPERTIES TIMEOUT 300
                        ENVIRONMENT "CC=${CMAKE_C_COMPILER};NM=${CMAKE_NM}")

@@ -6,7 +6,7 @@ set(text_sources ${CMAKE_SOURCE_DIR}/tests/source_tree.c)
 file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*_test.c)
 file(GLOB_RECURSE support CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*.c)
 list(FILTER support EXCLUDE REGEX "_(test|fuzz)\\.c$")
-list(FILTER support EXCLUDE REGEX "tests/(fuzz|sim)/") # cmake/fuzz.cmake and cmake/sim.cmake have those
+list(FILTER support EXCLUDE REGEX "tests/(fuzz|sim|stacks)/") # those have a file of their own in cmake/
 list(REMOVE_ITEM support ${text_sources})
 set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${tests} ${support} ${text_sources})
 
@@ -26,6 +26,9 @@ if(TARGET fuzz_support)
 endif()
 if(TARGET sim_support)
   list(APPEND whole_tree sim_support) # of cascade_sim_test
+endif()
+if(TARGET stacks_support)
+  list(APPEND whole_tree stacks_support) # of stack_check_test
 endif()
 foreach(test ${tests})
   get_filename_component(name ${test} NAME_WE)

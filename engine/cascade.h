@@ -13,7 +13,8 @@
  * happened; cascade_error_message() then explains it. Nothing here prints, exits, or aborts on bad input.
  *
  * Inside a function run by cascade_run (a task of the database's) the same calls suspend the task instead
- * of blocking a thread.
+ * of blocking a thread. And each call that waits, but open and close, has a form that does not, and returns a
+ * future: see cascade_future.
  */
 #ifndef CASCADE_H
 #define CASCADE_H
@@ -51,7 +52,8 @@ typedef enum cascade_status {
 	CASCADE_UNSUPPORTED = 9, /* not in this version, e.g. a batch whose keys lie in several shards */
 	CASCADE_FORMAT = 10,	 /* written by a version with another on-disk format; left untouched */
 	CASCADE_READ_ONLY = 11,	 /* a sync failed earlier: this shard takes no more writes until reopened */
-	CASCADE_CLOSED = 12	 /* the database is being closed */
+	CASCADE_CLOSED = 12,	 /* the database is being closed */
+	CASCADE_CANCELED = 13	 /* cascade_future_cancel came before it was done, and it did not happen */
 } cascade_status;
 
 /* The name of a status, static. */
@@ -158,8 +160,9 @@ CASCADE_API cascade_status cascade_open(const char *path, const cascade_options 
 /*
  * Waits for calls under way (one that comes later is the caller's mistake, and gets CASCADE_CLOSED at best),
  * writes what memory holds so that the next open replays nothing, and frees everything. Iterators, snapshots
- * and pinned values must have been released: CASCADE_BUSY otherwise, and the database stays open. With any
- * other status the database is closed all the same; what failed is recovered from the log at the next open.
+ * and pinned values must have been released, and futures waited for: CASCADE_BUSY otherwise, and the database
+ * stays open. With any other status the database is closed all the same; what failed is recovered from the
+ * log at the next open.
  */
 CASCADE_API cascade_status cascade_close(cascade *db);
 
@@ -279,28 +282,82 @@ CASCADE_API uint32_t cascade_shard_of(const cascade *db, cascade_slice key);
 CASCADE_API uint32_t cascade_shard_count(const cascade *db);
 
 /*
- * Runs function(db, argument) as a task on the shard that owns the key, on a guarded stack of 64 KiB, and
- * returns when it has ended. From any thread; from a task it suspends the task. The function must not
- * block its thread: only calls of this header wait.
+ * Runs function(db, argument) as a task on the shard that owns the key, on a guarded stack of 64 KiB (calls
+ * of this header take 16 KiB of it at most), and returns when it has ended. From any thread; from a task it
+ * suspends the task. The function must not block its thread: only calls of this header wait.
  */
 CASCADE_API cascade_status cascade_run(cascade *db, cascade_slice key, cascade_task_function *function,
 				       void *argument);
 
-/* The same without waiting, on a shard given by number; several run at the same time. */
+/* In a task: lets other tasks of the shard go first. Elsewhere: nothing. */
+CASCADE_API void cascade_yield(cascade *db);
+/* In a task: suspends it for at least that long, or until a cancel ends the sleep. Elsewhere: sleeps. */
+CASCADE_API void cascade_sleep(cascade *db, uint64_t nanoseconds);
+
+/* --- futures: calls that do not wait --- */
+
+/*
+ * Work that was started. Each future is waited for once, by cascade_future_wait, which frees it, before the
+ * database is closed (CASCADE_BUSY otherwise). What a task started belongs to the tasks of its shard:
+ * elsewhere all of these return CASCADE_INVALID. What a thread started may be used by anybody, one at a time.
+ */
 typedef struct cascade_future cascade_future;
+
+/* Waits until it is done and frees it; the status of the operation. */
+CASCADE_API cascade_status cascade_future_wait(cascade_future *future);
+
+/* Whether it is done, so that cascade_future_wait returns at once. */
+CASCADE_API bool cascade_future_done(const cascade_future *future);
+
+/*
+ * Asks that it be not done, and returns. Work that has not begun is not done at all: CASCADE_CANCELED is what
+ * cascade_future_wait then says. A write that waits for room gives up with the same status, and nothing has
+ * happened; other work that has begun is finished. A function that was started by cascade_run_async may ask
+ * cascade_canceled. For such a function this call may wait for its shard.
+ */
+CASCADE_API cascade_status cascade_future_cancel(cascade_future *future);
+
+/*
+ * Has callback(context) called once when it is done: at once if it is, else soon after, by a thread of the
+ * database's. The callback must not wait: it may start work, and call cascade_future_wait for this future.
+ * Once for each future (CASCADE_INVALID else), and not while somebody else may wait for it.
+ */
+typedef void cascade_callback(void *context);
+CASCADE_API cascade_status cascade_future_on_done(cascade_future *future, cascade_callback *callback,
+						  void *context);
+
+/*
+ * Each starts what the call of the same name without _async does. CASCADE_OK: the caller owns *future, and
+ * all that is given by pointer or slice stays as it is until it is done, results included. Any other status:
+ * nothing was started; CASCADE_BUSY: the shard has as many requests as it takes (1024 in its inbox). Work
+ * that needs no wait and meets an idle shard is done at once. Writes that are started one after the other may
+ * become visible in another order, unless each is waited for.
+ */
+CASCADE_API cascade_status cascade_put_async(cascade *db, cascade_slice key, cascade_slice value,
+					     const cascade_write_options *options, cascade_future **future);
+CASCADE_API cascade_status cascade_delete_async(cascade *db, cascade_slice key,
+						const cascade_write_options *options,
+						cascade_future **future);
+CASCADE_API cascade_status cascade_write_async(cascade *db, const cascade_batch *batch,
+					       const cascade_write_options *options, cascade_future **future);
+
+/* The value is a copy; the caller releases it when the future has said CASCADE_OK. */
+CASCADE_API cascade_status cascade_get_async(cascade *db, cascade_slice key,
+					     const cascade_read_options *options, cascade_value *value,
+					     cascade_future **future);
+
+/* The iterator is not used otherwise until it is done. */
+CASCADE_API cascade_status cascade_iterator_seek_async(cascade_iterator *iterator, cascade_slice key,
+						       cascade_future **future);
+CASCADE_API cascade_status cascade_iterator_next_async(cascade_iterator *iterator, cascade_future **future);
+
+/* Starts function(db, argument) as a task, as cascade_run does, on a shard given by number. Any number of
+ * them run at the same time. */
 CASCADE_API cascade_status cascade_run_async(cascade *db, uint32_t shard, cascade_task_function *function,
 					     void *argument, cascade_future **future);
 
-/* Waits until it is done and frees it; the status of the operation. What a task started is waited for by
- * tasks of the same shard (CASCADE_INVALID elsewhere, and the future stays); what a thread started, by
- * anybody. */
-CASCADE_API cascade_status cascade_future_wait(cascade_future *future);
-CASCADE_API bool cascade_future_done(const cascade_future *future);
-
-/* In a task: lets other tasks of the shard go first. Elsewhere: nothing. */
-CASCADE_API void cascade_yield(cascade *db);
-/* In a task: suspends it for at least that long. Elsewhere: sleeps. */
-CASCADE_API void cascade_sleep(cascade *db, uint64_t nanoseconds);
+/* In a task that cascade_run_async started: whether somebody has asked it to end. */
+CASCADE_API bool cascade_canceled(cascade *db);
 
 /* --- upkeep --- */
 
@@ -326,6 +383,13 @@ typedef struct cascade_stat {
 /* All of them, summed over the shards; the caller frees the array with cascade_stats_free. */
 CASCADE_API cascade_status cascade_stats(cascade *db, cascade_stat **stats, size_t *count);
 CASCADE_API void cascade_stats_free(cascade_stat *stats);
+
+/* As in the section on futures. */
+CASCADE_API cascade_status cascade_flush_async(cascade *db, cascade_future **future);
+CASCADE_API cascade_status cascade_wait_idle_async(cascade *db, cascade_future **future);
+CASCADE_API cascade_status cascade_verify_async(cascade *db, cascade_future **future);
+CASCADE_API cascade_status cascade_stats_async(cascade *db, cascade_stat **stats, size_t *count,
+					       cascade_future **future);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cascade.h"
+#include "harness/bench/bench.h"
 #include "harness/compare.h"
 #include "harness/plot.h"
 #include "harness/problem.h"
@@ -15,6 +16,7 @@ const struct command commands[] = {
 	{ "run", "run workload files, record what they leave behind", run_command },
 	{ "compare", "set configurations beside each other: ratios, intervals, verdicts", compare_command },
 	{ "plot", "draw the pictures of runs", plot_command },
+	{ "bench", "measure parts alone, against references in the same run", bench_command },
 	{ "list", "what there is to choose from: variants, engines, options, keys", list_command },
 	{ "help", "this text, or that of a command", help_command },
 	{ NULL, NULL, NULL },

@@ -139,6 +139,15 @@ static struct status draw(void *context, const char *name)
 	return status_ok();
 }
 
+struct status plot_draw(const char *folder, const char *name, unsigned formats, size_t *pictures)
+{
+	struct drawing drawing = { .folder = folder, .formats = formats };
+	TRY(draw(&drawing, name));
+	if (pictures != NULL)
+		*pictures = drawing.pictures;
+	return drawing.gnuplot;
+}
+
 struct status plot_run(const char *run_directory, unsigned formats, size_t *pictures)
 {
 	char folder[PATH_BYTES];

@@ -29,6 +29,12 @@ MUST_CHECK struct status plot_run(const char *run_directory, unsigned formats, s
 MUST_CHECK struct status plot_runs(const struct run_source *sources, size_t count, const char *folder,
 				   unsigned formats, size_t *pictures);
 
+/*
+ * Draws one picture of which the script NAME.gp and the data NAME.dat lie in `folder`. *pictures (may be
+ * NULL) is in how many formats. Errors: UNSUPPORTED (gnuplot is not installed), IO.
+ */
+MUST_CHECK struct status plot_draw(const char *folder, const char *name, unsigned formats, size_t *pictures);
+
 /* `cascade plot RUN... [--format svg|png|pdf] [--out DIR]`: argv[0] is "plot". Returns the process's exit
  * code. */
 int plot_command(int argc, char **argv);

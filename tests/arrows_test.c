@@ -19,6 +19,7 @@ static const struct zone_pattern {
 	{ "*_test.[ch]", "test" },
 	{ "*_fuzz.c", "test" },
 	{ "engine/cascade.h", "public" },
+	{ "engine/cascade_runtime.h", "public" },
 	{ "engine/base/*", "base" },
 	{ "engine/io/simulated*", "io_doubles" },
 	{ "engine/io/faulty*", "io_doubles" },
@@ -59,7 +60,7 @@ static const struct arrow {
 	const char *zone;
 	const char *sees;
 } arrows[] = {
-	{ "public", "" },
+	{ "public", "public" },
 	{ "base", "base" },
 	{ "component", "base component" },
 	{ "memtables", "base component memtables" },

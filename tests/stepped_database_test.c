@@ -186,6 +186,29 @@ static void put_key(struct client *client, unsigned key)
 	run->versions[key] = version;
 }
 
+/* The same by a future, which the client may cancel: what it says is what happened. */
+static void put_later(struct client *client, unsigned key)
+{
+	struct run *run = client->run;
+	char name[16];
+	char value[VALUE_MAX];
+	cascade_future *future;
+	uint64_t version = run->versions[key] + 1;
+	size_t size = make_value(key, version, value);
+	cascade_slice slice = key_of(key, name);
+	CHECK_OK(cascade_put_async(run->db, slice, cascade_bytes(value, size), NULL, &future));
+	for (uint64_t n = random_below(&client->random, 3); n > 0; n--)
+		cascade_sleep(run->db, 1000);
+	if (random_below(&client->random, 2) == 0)
+		CHECK_OK(cascade_future_cancel(future));
+	cascade_status status = cascade_future_wait(future);
+	stepped_trace_mix(run->stepped, &status, sizeof(status));
+	if (status == CASCADE_CANCELED)
+		return;
+	CHECK_OK(status);
+	run->versions[key] = version;
+}
+
 /* Two keys of the client's own in one batch; it takes keys of one shard only. */
 static void put_two(struct client *client, unsigned key, unsigned other)
 {
@@ -286,6 +309,11 @@ static void work(void *argument)
 		case 3:
 		case 4:
 			put_two(client, own, own_key(client));
+			break;
+		case 5:
+		case 6:
+		case 7:
+			put_later(client, own);
 			break;
 		default:
 			if (random_below(&client->random, 3) > 0)

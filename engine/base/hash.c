@@ -1,5 +1,7 @@
 #include "base/hash.h"
 
+#include "base/door.h"
+
 #define XXH_INLINE_ALL
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
@@ -8,14 +10,35 @@ enum { KEY_SEED = 0 };
 
 _Static_assert(sizeof(XXH3_state_t) <= sizeof(struct checksum_stream), "room for the XXH3 state");
 
-uint64_t hash_key(struct slice key)
+/* What is longer than XXH_SHORT_BYTES keeps its state on the stack, and that shall be the thread's. */
+enum { XXH_SHORT_BYTES = XXH3_MIDSIZE_MAX };
+
+struct long_hash {
+	const void *data;
+	size_t size;
+	uint64_t seed;
+	uint64_t hash;
+};
+
+static void hash_long(void *argument)
 {
-	return XXH3_64bits_withSeed(key.data, key.size, KEY_SEED);
+	struct long_hash *call = argument;
+	call->hash = XXH3_64bits_withSeed(call->data, call->size, call->seed);
 }
 
-uint64_t checksum64(const void *data, size_t size, uint64_t seed)
+/* Flattened, so that nothing of the long way is left in the frame of the short one. */
+__attribute__((flatten)) uint64_t checksum64(const void *data, size_t size, uint64_t seed)
 {
-	return XXH3_64bits_withSeed(data, size, seed);
+	if (__builtin_expect(size <= XXH_SHORT_BYTES, 1))
+		return XXH3_64bits_withSeed(data, size, seed);
+	struct long_hash call = { .data = data, .size = size, .seed = seed };
+	call_on_thread_stack(hash_long, &call);
+	return call.hash;
+}
+
+uint64_t hash_key(struct slice key)
+{
+	return checksum64(key.data, key.size, KEY_SEED);
 }
 
 void checksum_stream_begin(struct checksum_stream *stream, uint64_t seed)

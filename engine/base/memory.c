@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/door.h"
+
 static atomic_bool armed;
 static atomic_bool sticky_failure;
 static atomic_uint_least64_t armed_at;
@@ -27,25 +29,86 @@ static bool must_fail(void)
 	return true;
 }
 
+/* --- the allocator, on the thread's stack: nobody knows how deep the one of the program goes --- */
+
+struct heap_call {
+	void *memory; /* goes in, comes out, or both */
+	size_t size;
+	size_t other; /* a count or an alignment */
+};
+
+static void heap_allocate(void *argument)
+{
+	struct heap_call *call = argument;
+	call->memory = malloc(call->size);
+}
+
+static void heap_allocate_zeroed(void *argument)
+{
+	struct heap_call *call = argument;
+	call->memory = calloc(call->other, call->size);
+}
+
+static void heap_resize(void *argument)
+{
+	struct heap_call *call = argument;
+	call->memory = realloc(call->memory, call->size);
+}
+
+static void heap_allocate_aligned(void *argument)
+{
+	struct heap_call *call = argument;
+	call->memory = aligned_alloc(call->other, call->size);
+}
+
+static void heap_map(void *argument)
+{
+	struct heap_call *call = argument;
+	call->memory = mmap(NULL, call->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static void heap_unmap(void *argument)
+{
+	struct heap_call *call = argument;
+	(void)munmap(call->memory, call->size);
+}
+
+/* --- memory.h --- */
+
 void *memory_allocate(size_t size)
 {
-	return must_fail() ? NULL : malloc(size);
+	if (must_fail())
+		return NULL;
+	struct heap_call call = { .size = size };
+	call_on_thread_stack(heap_allocate, &call);
+	return call.memory;
 }
 
 void *memory_allocate_zeroed(size_t count, size_t size)
 {
-	return must_fail() ? NULL : calloc(count, size);
+	if (must_fail())
+		return NULL;
+	struct heap_call call = { .size = size, .other = count };
+	call_on_thread_stack(heap_allocate_zeroed, &call);
+	return call.memory;
 }
 
 void *memory_resize(void *memory, size_t size)
 {
-	return must_fail() ? NULL : realloc(memory, size);
+	if (must_fail())
+		return NULL;
+	struct heap_call call = { .memory = memory, .size = size };
+	call_on_thread_stack(heap_resize, &call);
+	return call.memory;
 }
 
 void *memory_allocate_aligned(size_t alignment, size_t size)
 {
-	size_t rounded = (size + alignment - 1) & ~(alignment - 1);
-	return must_fail() ? NULL : aligned_alloc(alignment, rounded);
+	if (must_fail())
+		return NULL;
+	struct heap_call call = { .size = (size + alignment - 1) & ~(alignment - 1), .other = alignment };
+	call_on_thread_stack(heap_allocate_aligned, &call);
+	return call.memory;
 }
 
 char *memory_copy_string(const char *text)
@@ -59,21 +122,25 @@ char *memory_copy_string(const char *text)
 
 void memory_free(void *memory)
 {
-	free(memory);
+	if (memory != NULL)
+		call_on_thread_stack(free, memory);
 }
 
 void *memory_map(size_t size)
 {
 	if (must_fail())
 		return NULL;
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	return memory == MAP_FAILED ? NULL : memory;
+	struct heap_call call = { .size = size };
+	call_on_thread_stack(heap_map, &call);
+	return call.memory == MAP_FAILED ? NULL : call.memory;
 }
 
 void memory_unmap(void *memory, size_t size)
 {
-	if (memory != NULL)
-		(void)munmap(memory, size);
+	if (memory == NULL)
+		return;
+	struct heap_call call = { .memory = memory, .size = size };
+	call_on_thread_stack(heap_unmap, &call);
 }
 
 void memory_fail_at(uint64_t n, int sticky)

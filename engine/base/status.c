@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/door.h"
+
 enum { DETAIL_SLOTS = 1024, DETAIL_BYTES = 256 };
 
 /* Errors are rare, so a slot is guarded by a plain flag: nobody waits longer than a copy. */
@@ -38,21 +40,34 @@ static uint32_t take_ticket(void)
 	return ticket;
 }
 
-struct status status_error(enum status_code code, const char *format, ...)
-{
-	char text[DETAIL_BYTES];
+struct message {
+	const char *format;
 	va_list arguments;
-	va_start(arguments, format);
-	(void)vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
+	uint32_t ticket;
+};
 
-	uint32_t ticket = take_ticket();
-	struct detail_slot *slot = &slots[ticket % DETAIL_SLOTS];
+/* On the thread's stack: formatting takes some KiB. */
+static void keep_message(void *argument)
+{
+	struct message *message = argument;
+	char text[DETAIL_BYTES];
+	(void)vsnprintf(text, sizeof(text), message->format, message->arguments);
+
+	message->ticket = take_ticket();
+	struct detail_slot *slot = &slots[message->ticket % DETAIL_SLOTS];
 	slot_lock(slot);
-	slot->ticket = ticket;
+	slot->ticket = message->ticket;
 	memcpy(slot->text, text, sizeof(text));
 	slot_unlock(slot);
-	return (struct status) { .code = (int32_t)code, .detail = ticket };
+}
+
+struct status status_error(enum status_code code, const char *format, ...)
+{
+	struct message message = { .format = format };
+	va_start(message.arguments, format);
+	call_on_thread_stack(keep_message, &message);
+	va_end(message.arguments);
+	return (struct status) { .code = (int32_t)code, .detail = message.ticket };
 }
 
 static enum status_code code_from_errno(int error)
@@ -83,13 +98,30 @@ static enum status_code code_from_errno(int error)
 	}
 }
 
+struct errno_message {
+	int error;
+	const char *what;
+	const char *path;
+	struct status status;
+};
+
+static void keep_errno(void *argument)
+{
+	struct errno_message *message = argument;
+	enum status_code code = code_from_errno(message->error);
+	char reason[96];
+	const char *text = strerror_r(message->error, reason, sizeof(reason));
+	if (message->path == NULL)
+		message->status = status_error(code, "%s: %s", message->what, text);
+	else
+		message->status = status_error(code, "%s: %s: %s", message->path, message->what, text);
+}
+
 struct status status_from_errno(int error, const char *what, const char *path)
 {
-	char reason[96];
-	const char *text = strerror_r(error, reason, sizeof(reason));
-	if (path == NULL)
-		return status_error(code_from_errno(error), "%s: %s", what, text);
-	return status_error(code_from_errno(error), "%s: %s: %s", path, what, text);
+	struct errno_message message = { .error = error, .what = what, .path = path };
+	call_on_thread_stack(keep_errno, &message);
+	return message.status;
 }
 
 const char *status_code_text(int32_t code)
@@ -108,6 +140,7 @@ const char *status_code_text(int32_t code)
 		[STATUS_FORMAT] = "unknown format version",
 		[STATUS_READ_ONLY] = "read-only after a failed sync",
 		[STATUS_CLOSED] = "closed",
+		[STATUS_CANCELED] = "canceled",
 	};
 	if (code < 0 || code >= STATUS_CODE_COUNT)
 		return "unknown status";

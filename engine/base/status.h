@@ -30,6 +30,7 @@ enum status_code {
 	STATUS_FORMAT = 10,	/* an on-disk format version this build does not know */
 	STATUS_READ_ONLY = 11,	/* a sync failed earlier: reads go on, writes are refused */
 	STATUS_CLOSED = 12,	/* the object is closed or shutting down */
+	STATUS_CANCELED = 13,	/* whoever asked for it asked to stop it, and it was not done */
 	STATUS_CODE_COUNT
 };
 
@@ -61,7 +62,7 @@ static inline struct status status_make(enum status_code code)
 	return (struct status) { .code = (int32_t)code, .detail = 0 };
 }
 
-/* A status with a message (at most 255 bytes are kept). Uses about 3 KiB of stack. */
+/* A status with a message (at most 255 bytes are kept). Any stack: it is formatted on the thread's. */
 struct status status_error(enum status_code code, const char *format, ...)
 	__attribute__((format(printf, 2, 3), cold));
 

@@ -578,6 +578,21 @@ static struct status gather(struct buffer_pool *pool, const struct buffer_file *
 	return status_ok();
 }
 
+struct gather_call {
+	struct buffer_pool *pool;
+	const struct buffer_file *file;
+	uint32_t first;
+	uint32_t count;
+	struct gathered *set;
+	struct status status;
+};
+
+static void gather_on_thread_stack(void *argument)
+{
+	struct gather_call *call = argument;
+	call->status = gather(call->pool, call->file, call->first, call->count, call->set);
+}
+
 /* Waits for the loads; the first failure of a page of this view. */
 static struct status await_loads(struct task *self, struct buffer_pool *pool, struct gathered *set)
 {
@@ -735,11 +750,14 @@ struct status buffer_view(struct task *self, struct buffer_pool *pool, const str
 	if (count > BUFFER_POOLED_PAGES)
 		return view_past_pool(self, pool, file, offset, size, view);
 	struct gathered set;
-	struct status status;
-	while (status_is(status = gather(pool, file, first, (uint32_t)count, &set), STATUS_BUSY))
+	struct gather_call call = {
+		.pool = pool, .file = file, .first = first, .count = (uint32_t)count, .set = &set
+	};
+	/* The cache strategy has a say in it, and may go deep. */
+	while (call_on_thread_stack(gather_on_thread_stack, &call), status_is(call.status, STATUS_BUSY))
 		wait_list_wait(self, &pool->frame_waiting);
-	TRY(status);
-	status = await_loads(self, pool, &set);
+	TRY(call.status);
+	struct status status = await_loads(self, pool, &set);
 	if (status_is_ok(status) && count == 1) {
 		view_frame(pool, set.frames[0], offset, size, view);
 		return status; /* the pin is the view's now */
@@ -771,25 +789,39 @@ static uint32_t first_missing(const struct gathered *set)
 	return i;
 }
 
-struct buffer_load *buffer_load_begin(struct buffer_pool *pool, const struct buffer_file *file,
-				      uint64_t offset, size_t size)
-{
+struct begin_call {
+	struct buffer_pool *pool;
+	const struct buffer_file *file;
 	uint32_t first;
 	uint64_t count;
+	struct buffer_load *load;
+};
+
+static void begin_on_thread_stack(void *argument)
+{
+	struct begin_call *call = argument;
+	struct buffer_pool *pool = call->pool;
 	struct gathered set;
-	struct buffer_load *load = NULL;
-	if (!io_can_carry_out(shard_io(pool->shard)) || !page_range(offset, size, &first, &count) ||
-	    count > BUFFER_POOLED_PAGES)
-		return NULL;
-	uint32_t runs = pin_present(pool, file->id, first, (uint32_t)count, &set);
+	uint32_t runs = pin_present(pool, call->file->id, call->first, (uint32_t)call->count, &set);
 	if (is_one_load(pool, &set, runs) && loads_prepare(pool, 1) && take_missing(pool, &set)) {
-		load = load_make(pool, file, first + first_missing(&set), set.new_frames, set.missing);
+		struct buffer_load *load = load_make(pool, call->file, call->first + first_missing(&set),
+						     set.new_frames, set.missing);
 		load->references++;
 		io_begin(shard_io(pool->shard), &load->request);
 		pool->counters.misses += set.missing;
+		call->load = load;
 	}
 	unpin_present(pool, &set);
-	return load;
+}
+
+struct buffer_load *buffer_load_begin(struct buffer_pool *pool, const struct buffer_file *file,
+				      uint64_t offset, size_t size)
+{
+	struct begin_call call = { .pool = pool, .file = file };
+	if (io_can_carry_out(shard_io(pool->shard)) && page_range(offset, size, &call.first, &call.count) &&
+	    call.count <= BUFFER_POOLED_PAGES)
+		call_on_thread_stack(begin_on_thread_stack, &call);
+	return call.load;
 }
 
 struct io_request *buffer_load_request(struct buffer_load *load)
@@ -833,15 +865,20 @@ static uint32_t take_for_prefetch(struct buffer_pool *pool)
 	return frame_take(pool);
 }
 
-void buffer_prefetch(struct buffer_pool *pool, const struct buffer_file *file, uint64_t offset, size_t size)
-{
-	uint64_t end = offset + size;
-	if (end > file->file->size_at_open)
-		end = file->file->size_at_open;
+struct prefetch {
+	struct buffer_pool *pool;
+	const struct buffer_file *file;
 	uint32_t first;
 	uint64_t count;
-	if (offset >= end || !page_range(offset, (size_t)(end - offset), &first, &count))
-		return;
+};
+
+static void prefetch_on_thread_stack(void *argument)
+{
+	const struct prefetch *prefetch = argument;
+	struct buffer_pool *pool = prefetch->pool;
+	const struct buffer_file *file = prefetch->file;
+	uint32_t first = prefetch->first;
+	uint64_t count = prefetch->count;
 	uint32_t frames[BUFFER_POOLED_PAGES];
 	uint32_t run = 0;
 	bool stopped = false;
@@ -862,6 +899,16 @@ void buffer_prefetch(struct buffer_pool *pool, const struct buffer_file *file, u
 			run = 0;
 		}
 	}
+}
+
+void buffer_prefetch(struct buffer_pool *pool, const struct buffer_file *file, uint64_t offset, size_t size)
+{
+	uint64_t end = offset + size;
+	if (end > file->file->size_at_open)
+		end = file->file->size_at_open;
+	struct prefetch prefetch = { .pool = pool, .file = file };
+	if (offset < end && page_range(offset, (size_t)(end - offset), &prefetch.first, &prefetch.count))
+		call_on_thread_stack(prefetch_on_thread_stack, &prefetch);
 }
 
 void buffer_warm(const struct buffer_pool *pool, const struct buffer_file *file, uint64_t offset)

@@ -208,14 +208,15 @@ static struct status sync_directory(struct task *self, const char *directory)
 
 void compaction_discard_outputs(struct task *self, struct compaction *job)
 {
-	for (size_t i = 0; i < job->output_count; i++) {
-		char path[TABLE_PATH_BYTES];
+	/* A file that stays, for whatever reason, is an orphan: the next open removes it. */
+	char *path = memory_allocate(TABLE_PATH_BYTES);
+	for (size_t i = 0; i < job->output_count && path != NULL; i++) {
 		table_path(path, job->directory, job->outputs[i].number);
 		struct io_request request = { .operation = IO_UNLINK, .path = path };
-		/* A file that stays is an orphan, removed at the next open. */
 		struct status ignored = task_io(self, &request);
 		(void)ignored;
 	}
+	memory_free(path);
 	compaction_free_outputs(job);
 }
 

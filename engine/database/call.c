@@ -18,6 +18,7 @@ _Static_assert((int)CASCADE_UNSUPPORTED == (int)STATUS_UNSUPPORTED, "one set of 
 _Static_assert((int)CASCADE_FORMAT == (int)STATUS_FORMAT, "one set of numbers");
 _Static_assert((int)CASCADE_READ_ONLY == (int)STATUS_READ_ONLY, "one set of numbers");
 _Static_assert((int)CASCADE_CLOSED == (int)STATUS_CLOSED, "one set of numbers");
+_Static_assert((int)CASCADE_CANCELED == (int)STATUS_CANCELED, "one set of numbers");
 _Static_assert(CASCADE_KEY_BYTES_MAX == KEY_BYTES_MAX, "one limit");
 _Static_assert(CASCADE_VALUE_BYTES_MAX == VALUE_BYTES_MAX, "one limit");
 _Static_assert((int)CASCADE_DURABILITY_POWER == (int)WAL_POWER, "one set of numbers");
@@ -62,15 +63,15 @@ struct task *database_task(const cascade *db)
 	return self;
 }
 
-void database_call(cascade *db, uint32_t shard, task_function *function, void *argument)
+void database_call(cascade *db, uint32_t shard, const struct task_type *type, void *argument)
 {
 	struct task *self = database_task(db);
 	if (self == NULL)
-		runtime_run(db->runtime, shard, function, argument);
+		runtime_run_type(db->runtime, shard, type, argument);
 	else if (shard_index(task_shard(self)) == shard)
-		function(self, argument);
+		type->run(self, argument);
 	else
-		shard_call(self, shard, function, argument);
+		shard_call_type(self, shard, type, argument);
 }
 
 uint32_t cascade_shard_of(const cascade *db, cascade_slice key)

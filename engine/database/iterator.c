@@ -21,7 +21,6 @@ enum {
 	CHUNK_ROWS_FIRST = 8,
 	CHUNK_ROWS_LAST = 4096,
 	ROWS_PER_BREATH = 32,
-	REMOTE_STACK_BYTES = 16 << 10,
 };
 
 struct shard_cursor;
@@ -181,6 +180,12 @@ static void run_fetch(struct task *self, void *argument)
 	database_leave(fetch->cursor->shard);
 }
 
+static const struct task_type fetch_call_type = {
+	.name = "fetch",
+	.run = run_fetch,
+	.stack_bytes = 2560,
+};
+
 /* Makes the chunk's next row the current one; false: the chunk is used up. */
 static bool take_row(struct shard_cursor *cursor)
 {
@@ -243,9 +248,9 @@ static void fetch_from_outside(cascade_iterator *iterator)
 	cascade *db = iterator->db;
 	for (uint32_t i = 0; i < db->shard_count; i++) {
 		struct fetch *fetch = &iterator->cursors[i].fetch;
-		request_init(&fetch->request, run_fetch, fetch);
+		request_init_type(&fetch->request, &fetch_call_type, fetch);
 		if (!status_is_ok(runtime_submit(db->runtime, i, &fetch->request))) {
-			runtime_run(db->runtime, i, run_fetch, fetch);
+			runtime_run_type(db->runtime, i, &fetch_call_type, fetch);
 			future_complete(&fetch->request.future);
 		}
 	}
@@ -256,7 +261,8 @@ static void fetch_from_outside(cascade_iterator *iterator)
 static void run_remote_fetch(struct task *self, void *argument)
 {
 	struct fetch *fetch = argument;
-	shard_call(self, (uint32_t)(fetch->cursor->shard - fetch->iterator->db->shards), run_fetch, fetch);
+	shard_call_type(self, (uint32_t)(fetch->cursor->shard - fetch->iterator->db->shards),
+			&fetch_call_type, fetch);
 }
 
 /* From a task: the other shards are asked by tasks of their own, so that all work at the same time. */
@@ -265,7 +271,7 @@ static void fetch_from_task(struct task *self, cascade_iterator *iterator)
 	static const struct task_type remote_type = {
 		.name = "remote fetch",
 		.run = run_remote_fetch,
-		.stack_bytes = REMOTE_STACK_BYTES,
+		.stack_bytes = 1024,
 	};
 	cascade *db = iterator->db;
 	uint32_t here = shard_index(task_shard(self));
@@ -278,7 +284,7 @@ static void fetch_from_task(struct task *self, cascade_iterator *iterator)
 	}
 	for (uint32_t i = 0; i < db->shard_count; i++) {
 		if (!iterator->cursors[i].fetch.is_remote)
-			database_call(db, i, run_fetch, &iterator->cursors[i].fetch);
+			database_call(db, i, &fetch_call_type, &iterator->cursors[i].fetch);
 	}
 	join_wait(self, &join);
 }
@@ -309,19 +315,24 @@ static struct status iterator_seek_all(cascade_iterator *iterator, struct slice 
 	return status_ok();
 }
 
-static cascade_status iterator_report(cascade_iterator *iterator, struct status status)
+static struct status iterator_note(cascade_iterator *iterator, struct status status)
 {
 	iterator->status = status;
 	if (!status_is_ok(status))
 		iterator->current = NULL;
-	return database_report(status);
+	return status;
+}
+
+struct status iterator_seek_to(cascade_iterator *iterator, cascade_slice key)
+{
+	return iterator_note(iterator, iterator_seek_all(iterator, slice_of(key)));
 }
 
 cascade_status cascade_iterator_seek(cascade_iterator *iterator, cascade_slice key)
 {
 	if (iterator == NULL || (key.data == NULL && key.size > 0))
 		return database_report(status_error(STATUS_INVALID, "iterator and key must be given"));
-	return iterator_report(iterator, iterator_seek_all(iterator, slice_of(key)));
+	return database_report(iterator_seek_to(iterator, key));
 }
 
 cascade_status cascade_iterator_seek_first(cascade_iterator *iterator)
@@ -340,8 +351,8 @@ static struct status iterator_advance(cascade_iterator *iterator)
 		cursor->fetch = (struct fetch) { .iterator = iterator,
 						 .cursor = cursor,
 						 .key = key_buffer_slice(&cursor->resume) };
-		database_call(iterator->db, (uint32_t)(cursor->shard - iterator->db->shards), run_fetch,
-			      &cursor->fetch);
+		database_call(iterator->db, (uint32_t)(cursor->shard - iterator->db->shards),
+			      &fetch_call_type, &cursor->fetch);
 		TRY(cursor->fetch.status);
 		grow_chunks(iterator);
 		take_row(cursor);
@@ -350,11 +361,27 @@ static struct status iterator_advance(cascade_iterator *iterator)
 	return status_ok();
 }
 
+struct status iterator_step(cascade_iterator *iterator)
+{
+	return iterator_note(iterator, iterator_advance(iterator));
+}
+
 cascade_status cascade_iterator_next(cascade_iterator *iterator)
 {
 	if (iterator == NULL)
 		return database_report(status_error(STATUS_INVALID, "iterator must be given"));
-	return iterator_report(iterator, iterator_advance(iterator));
+	return database_report(iterator_step(iterator));
+}
+
+bool iterator_step_is_short(const cascade_iterator *iterator)
+{
+	const struct shard_cursor *cursor = iterator->current;
+	return cursor == NULL || cursor->next < cursor->size || cursor->ended;
+}
+
+cascade *iterator_database(const cascade_iterator *iterator)
+{
+	return iterator->db;
 }
 
 bool cascade_iterator_valid(const cascade_iterator *iterator)

@@ -257,19 +257,30 @@ static void run_close(struct task *self, void *argument)
 	}
 }
 
-/* Runs a function on all shards at the same time; the first shard's error counts. */
-static struct status on_all_shards(cascade *db, task_function *function)
+static const struct task_type open_request = {
+	.name = "open",
+	.run = run_open,
+	.stack_bytes = 8192,
+};
+
+static const struct task_type close_request = {
+	.name = "close",
+	.run = run_close,
+	.stack_bytes = 8192,
+};
+
+/* On all shards at the same time; the first shard's error counts. */
+static struct status on_all_shards(cascade *db, const struct task_type *type)
 {
-	struct request requests[RUNTIME_SHARDS_MAX];
 	for (uint32_t i = 0; i < db->shard_count; i++) {
-		request_init(&requests[i], function, &db->shards[i]);
+		request_init_type(&db->shards[i].request, type, &db->shards[i]);
 		/* The inbox may be full of calls under way. */
-		while (!status_is_ok(runtime_submit(db->runtime, i, &requests[i])))
+		while (!status_is_ok(runtime_submit(db->runtime, i, &db->shards[i].request)))
 			clock_sleep_ns(SUBMIT_AGAIN_NS);
 	}
 	struct status status = status_ok();
 	for (uint32_t i = 0; i < db->shard_count; i++) {
-		future_wait(&requests[i].future);
+		future_wait(&db->shards[i].request.future);
 		status_keep_first(&status, db->shards[i].status);
 	}
 	return status;
@@ -296,7 +307,7 @@ static struct status open_shards(cascade *db, bool create)
 		wait_list_init(&db->shards[i].no_calls);
 	TRY(start_runtime(db));
 	TRY(make_shard_directories(db, create));
-	TRY(on_all_shards(db, run_open));
+	TRY(on_all_shards(db, &open_request));
 	uint64_t last = 0;
 	for (uint32_t i = 0; i < db->shard_count; i++) {
 		uint64_t sequence = db->shards[i].report.last_sequence;
@@ -356,7 +367,7 @@ static struct status database_free(cascade *db)
 {
 	struct status status = status_ok();
 	if (db->runtime != NULL) {
-		status = on_all_shards(db, run_close);
+		status = on_all_shards(db, &close_request);
 		while (atomic_load(&db->visitors) > 0)
 			clock_sleep_ns(SUBMIT_AGAIN_NS);
 		runtime_destroy(db->runtime);
@@ -410,6 +421,12 @@ static void run_count_pins(struct task *self, void *argument)
 							(unsigned long long)shard->pins);
 }
 
+static const struct task_type pins_request = {
+	.name = "pins",
+	.run = run_count_pins,
+	.stack_bytes = 1024,
+};
+
 cascade_status cascade_close(cascade *db)
 {
 	if (db == NULL)
@@ -417,9 +434,9 @@ cascade_status cascade_close(cascade *db)
 	uint64_t handles = atomic_load(&db->handles);
 	if (handles > 0)
 		return database_report(status_error(STATUS_BUSY,
-						    "%llu iterators, snapshots or tasks are still there",
+						    "%llu iterators, snapshots or futures are still there",
 						    (unsigned long long)handles));
-	struct status status = on_all_shards(db, run_count_pins);
+	struct status status = on_all_shards(db, &pins_request);
 	if (!status_is_ok(status))
 		return database_report(status);
 	return database_report(database_free(db));

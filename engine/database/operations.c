@@ -7,15 +7,6 @@
 
 /* --- writing --- */
 
-struct write_call {
-	struct database_shard *shard;
-	const struct slice *pieces;
-	size_t count;
-	size_t user_bytes;
-	enum wal_durability durability;
-	struct status status;
-};
-
 static void run_write(struct task *self, void *argument)
 {
 	struct write_call *call = argument;
@@ -28,23 +19,40 @@ static void run_write(struct task *self, void *argument)
 	database_leave(call->shard);
 }
 
+const struct task_type write_call_type = {
+	.name = "write",
+	.run = run_write,
+	.stack_bytes = 1536,
+};
+
+bool write_call_attempt(void *argument)
+{
+	struct write_call *call = argument;
+	struct store *store = call->shard->store;
+	struct status status = call->status; /* one that has not happened may still be canceled */
+	if (call->shard->closing || !store->ops->try_write(store, call->pieces, call->count, call->user_bytes,
+							   call->durability, &status))
+		return false;
+	call->status = status;
+	return true;
+}
+
 /* By a thread that is no shard's, on its own stack. False: it takes a task. */
 static bool write_at_once(cascade *db, uint32_t shard, struct write_call *call)
 {
 	if (database_task(db) != NULL || !runtime_borrow(db->runtime, shard))
 		return false;
-	struct store *store = call->shard->store;
-	bool done = !call->shard->closing &&
-		    store->ops->try_write(store, call->pieces, call->count, call->user_bytes,
-					  call->durability, &call->status);
+	bool done = write_call_attempt(call);
 	runtime_return(db->runtime, shard);
 	return done;
 }
 
-static void write_to_shard(cascade *db, uint32_t shard, struct write_call *call)
+static struct status write_to_shard(cascade *db, struct write_call *call)
 {
+	uint32_t shard = (uint32_t)(call->shard - db->shards);
 	if (!write_at_once(db, shard, call))
-		database_call(db, shard, run_write, call);
+		database_call(db, shard, &write_call_type, call);
+	return call->status;
 }
 
 static struct status check_key(cascade_slice key)
@@ -79,23 +87,32 @@ static struct status check_durability(const cascade_write_options *options, enum
 }
 
 /* One operation: its header is made here, key and value are copied only once, into the log's group. */
-static struct status write_one(cascade *db, enum entry_kind kind, cascade_slice key, cascade_slice value,
-			       const cascade_write_options *options)
+struct status write_call_single(struct write_call *call, cascade *db, enum entry_kind kind, cascade_slice key,
+				cascade_slice value, const cascade_write_options *options)
 {
 	if (db == NULL)
 		return status_error(STATUS_INVALID, "db must be given");
 	TRY(check_key(key));
 	TRY(check_value(value));
-	uint8_t header[BATCH_HEADER_BYTES_MAX];
-	size_t header_size = batch_encode_header(header, kind, key.size, value.size);
-	const struct slice pieces[3] = { slice_make(header, header_size), slice_of(key), slice_of(value) };
-	uint32_t shard = database_route(db, hash_key(slice_of(key)));
-	struct write_call call = {
-		.shard = &db->shards[shard], .pieces = pieces, .count = 3, .user_bytes = key.size + value.size
-	};
-	TRY(check_durability(options, &call.durability));
-	write_to_shard(db, shard, &call);
-	return call.status;
+	TRY(check_durability(options, &call->durability));
+	call->single[0] =
+		slice_make(call->header, batch_encode_header(call->header, kind, key.size, value.size));
+	call->single[1] = slice_of(key);
+	call->single[2] = slice_of(value);
+	call->pieces = call->single;
+	call->count = 3;
+	call->user_bytes = key.size + value.size;
+	call->shard = &db->shards[database_route(db, hash_key(slice_of(key)))];
+	call->status = status_make(STATUS_CANCELED);
+	return status_ok();
+}
+
+static struct status write_one(cascade *db, enum entry_kind kind, cascade_slice key, cascade_slice value,
+			       const cascade_write_options *options)
+{
+	struct write_call call;
+	TRY(write_call_single(&call, db, kind, key, value, options));
+	return write_to_shard(db, &call);
 }
 
 cascade_status cascade_put(cascade *db, cascade_slice key, cascade_slice value,
@@ -294,21 +311,28 @@ static struct status batch_route(const cascade *db, const cascade_batch *batch, 
 	return status_ok();
 }
 
-static struct status write_batch(cascade *db, const cascade_batch *batch,
-				 const cascade_write_options *options)
+struct status write_call_batch(struct write_call *call, cascade *db, const cascade_batch *batch,
+			       const cascade_write_options *options)
 {
 	if (db == NULL || batch == NULL)
 		return status_error(STATUS_INVALID, "db and batch must be given");
-	if (batch->count == 0)
-		return status_ok();
 	uint32_t shard = 0;
-	struct slice payload = slice_make(batch->bytes, batch->size);
-	struct write_call call = { .pieces = &payload, .count = 1 };
-	TRY(check_durability(options, &call.durability));
-	TRY(batch_route(db, batch, &shard, &call.user_bytes));
-	call.shard = &db->shards[shard];
-	write_to_shard(db, shard, &call);
-	return call.status;
+	TRY(check_durability(options, &call->durability));
+	TRY(batch_route(db, batch, &shard, &call->user_bytes));
+	call->single[0] = slice_make(batch->bytes, batch->size);
+	call->pieces = call->single;
+	call->count = 1;
+	call->shard = &db->shards[shard];
+	call->status = status_make(STATUS_CANCELED);
+	return status_ok();
+}
+
+static struct status write_batch(cascade *db, const cascade_batch *batch,
+				 const cascade_write_options *options)
+{
+	struct write_call call;
+	TRY(write_call_batch(&call, db, batch, options));
+	return batch->count > 0 ? write_to_shard(db, &call) : status_ok();
 }
 
 cascade_status cascade_write(cascade *db, const cascade_batch *batch, const cascade_write_options *options)
@@ -320,16 +344,6 @@ cascade_status cascade_write(cascade *db, const cascade_batch *batch, const casc
 
 /* What cascade_value.pin holds: the shard and the pin, or a copy of the caller's own. */
 enum { PIN_SHARD, PIN_PIN, PIN_COPY };
-
-struct get_call {
-	struct database_shard *shard;
-	struct slice key;
-	uint64_t hash;
-	uint64_t sequence; /* SEQUENCE_MAX: the newest */
-	bool pin_allowed;  /* the caller is a task of the shard: no copy */
-	struct status status;
-	cascade_value *value;
-};
 
 static struct value_pin *pin_take(struct database_shard *shard)
 {
@@ -401,6 +415,12 @@ static void run_get(struct task *self, void *argument)
 	database_leave(call->shard);
 }
 
+const struct task_type get_call_type = {
+	.name = "get",
+	.run = run_get,
+	.stack_bytes = 2048,
+};
+
 /*
  * By a thread that is no shard's, on its own stack; what has to be read it reads itself, for being told of
  * the end of a read by the resident takes longer than many a read. False: it takes a task.
@@ -430,25 +450,55 @@ static bool get_at_once(cascade *db, uint32_t index, struct get_call *call)
 	return answer == STORE_DONE;
 }
 
-static struct status get_value(cascade *db, cascade_slice key, const cascade_read_options *options,
-			       cascade_value *value)
+bool get_call_attempt(void *argument)
+{
+	struct get_call *call = argument;
+	struct database_shard *shard = call->shard;
+	if (call->sequence != SEQUENCE_MAX || !database_enter(shard))
+		return false;
+	struct store *store = shard->store;
+	struct store_get get = {
+		.key = call->key, .hash = call->hash, .sequence = call->sequence, .memory_only = true
+	};
+	bool done = store->ops->try_get(store, &get) == STORE_DONE;
+	if (done)
+		call->status = get.status;
+	if (done && status_is_ok(get.status)) {
+		call->status = copy_out(call, &get.value.value);
+		store->ops->value_release(store, &get.value);
+	}
+	database_leave(shard);
+	return done;
+}
+
+struct status get_call_make(struct get_call *call, cascade *db, cascade_slice key,
+			    const cascade_read_options *options, cascade_value *value)
 {
 	if (db == NULL || value == NULL)
 		return status_error(STATUS_INVALID, "db and value must be given");
 	*value = (cascade_value) { 0 };
 	TRY(check_key(key));
 	uint64_t hash = hash_key(slice_of(key));
-	uint32_t shard = database_route(db, hash);
-	struct task *self = database_task(db);
 	const cascade_snapshot *snapshot = options != NULL ? options->snapshot : NULL;
-	struct get_call call = { .shard = &db->shards[shard],
-				 .key = slice_of(key),
-				 .hash = hash,
-				 .sequence = snapshot != NULL ? snapshot->sequence : SEQUENCE_MAX,
-				 .pin_allowed = self != NULL && shard_index(task_shard(self)) == shard,
-				 .value = value };
+	*call = (struct get_call) { .shard = &db->shards[database_route(db, hash)],
+				    .key = slice_of(key),
+				    .hash = hash,
+				    .sequence = snapshot != NULL ? snapshot->sequence : SEQUENCE_MAX,
+				    .status = status_make(STATUS_CANCELED),
+				    .value = value };
+	return status_ok();
+}
+
+static struct status get_value(cascade *db, cascade_slice key, const cascade_read_options *options,
+			       cascade_value *value)
+{
+	struct get_call call;
+	TRY(get_call_make(&call, db, key, options, value));
+	uint32_t shard = (uint32_t)(call.shard - db->shards);
+	struct task *self = database_task(db);
+	call.pin_allowed = self != NULL && shard_index(task_shard(self)) == shard;
 	if (self != NULL || !get_at_once(db, shard, &call))
-		database_call(db, shard, run_get, &call);
+		database_call(db, shard, &get_call_type, &call);
 	return call.status;
 }
 
@@ -473,6 +523,12 @@ static void run_release(struct task *self, void *argument)
 	call->shard->pins--;
 }
 
+static const struct task_type release_call_type = {
+	.name = "release",
+	.run = run_release,
+	.stack_bytes = 1024,
+};
+
 void cascade_value_release(cascade_value *value)
 {
 	if (value == NULL)
@@ -481,7 +537,7 @@ void cascade_value_release(cascade_value *value)
 	if (value->pin[PIN_PIN] != NULL) {
 		struct release_call call = { .shard = value->pin[PIN_SHARD], .pin = value->pin[PIN_PIN] };
 		cascade *db = call.shard->db;
-		database_call(db, (uint32_t)(call.shard - db->shards), run_release, &call);
+		database_call(db, (uint32_t)(call.shard - db->shards), &release_call_type, &call);
 	}
 	*value = (cascade_value) { 0 };
 }

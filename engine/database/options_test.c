@@ -480,7 +480,7 @@ static void test_names_and_version(void **state)
 	(void)snprintf(version, sizeof(version), "%d.%d.%d", CASCADE_VERSION_MAJOR, CASCADE_VERSION_MINOR,
 		       CASCADE_VERSION_PATCH);
 	assert_string_equal(cascade_version(), version);
-	for (int i = 0; i <= CASCADE_CLOSED; i++)
+	for (int i = 0; i <= CASCADE_CANCELED; i++)
 		assert_true(strlen(cascade_strerror((cascade_status)i)) > 1);
 	assert_non_null(cascade_strerror((cascade_status)99));
 	assert_true(options_default_shards() >= 1 && options_default_shards() <= 8);

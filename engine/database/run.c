@@ -1,70 +1,60 @@
 /*
  * The caller's functions as tasks. Each gets a task of its own with a stack of 64 KiB, so that it may wait
- * for other shards; whoever waits for its end is told by a future (a thread) or by a call back (a task).
+ * for other shards. However many there are, they do not count as requests to their shard.
  */
-#include "base/assert.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "database/database_internal.h"
 
 #include "base/poison.h"
 
-enum { USER_STACK_BYTES = 64 << 10, FOREIGN_LOOK_NS = 20 * 1000 };
-
-struct cascade_future {
-	cascade *db;
-	uint32_t shard; /* where the function runs */
-	cascade_task_function *function;
-	void *argument;
-	struct status status; /* of getting it to run */
-	struct future ended;  /* for a thread that waits */
-	/* For a task: its shard, told by a call; touched there only. */
-	bool from_task;
-	uint32_t origin;
-	bool told;
-	struct task *waiter;
-};
-
-/* On the origin's shard: the end is known. */
 static void run_tell(struct task *self, void *argument)
 {
 	(void)self;
-	struct cascade_future *future = argument;
-	future->told = true;
-	if (future->waiter != NULL)
-		task_resume(future->waiter);
+	future_tell(argument);
 }
 
-static void tell_origin(struct task *self, struct cascade_future *future)
-{
-	if (!future->from_task) {
-		future_complete(&future->ended);
-		return;
-	}
-	if (shard_index(task_shard(self)) == future->origin)
-		run_tell(self, future);
-	else
-		shard_call(self, future->origin, run_tell, future);
-}
+static const struct task_type tell_post = {
+	.name = "tell",
+	.run = run_tell,
+	.stack_bytes = 1024,
+};
 
 static void run_user(struct task *self, void *argument)
 {
-	struct cascade_future *future = argument;
-	future->function(future->db, future->argument);
-	/* Before the end is told: whoever hears of it may close the database. */
-	atomic_fetch_sub(&future->db->handles, 1);
-	tell_origin(self, future);
+	cascade_future *future = argument;
+	future->task = self;
+	if (!future->canceled) {
+		future->user.function(future->db, future->user.argument);
+		future->user.status = status_ok();
+	}
+	future->task = NULL;
+	if (!future->from_task)
+		future_complete(&future->request.future);
+	else if (shard_index(task_shard(self)) == future->origin)
+		future_tell(future);
+	else
+		shard_post(self, future->origin, &tell_post, future, NULL);
 }
 
-static const struct task_type user_task = { "user", run_user, USER_STACK_BYTES };
+/* What cascade.h promises. */
+static const struct task_type user_task = {
+	.name = "user",
+	.run = run_user,
+	.stack_bytes = 65536,
+};
 
 static void run_spawn(struct task *self, void *argument)
 {
-	struct cascade_future *future = argument;
-	future->status = task_spawn(task_shard(self), &user_task, future, TASK_FOREGROUND, NULL);
-	if (!status_is_ok(future->status))
-		atomic_fetch_sub(&future->db->handles, 1);
+	cascade_future *future = argument;
+	future->user.spawned = task_spawn(task_shard(self), &user_task, future, TASK_FOREGROUND, NULL);
 }
+
+static const struct task_type spawn_call_type = {
+	.name = "spawn",
+	.run = run_spawn,
+	.stack_bytes = 1024,
+};
 
 static struct status start(cascade *db, uint32_t shard, cascade_task_function *function, void *argument,
 			   cascade_future **result)
@@ -73,67 +63,26 @@ static struct status start(cascade *db, uint32_t shard, cascade_task_function *f
 		return status_error(STATUS_INVALID, "db, function and future must be given");
 	if (shard >= db->shard_count)
 		return status_error(STATUS_INVALID, "shard %u: there are %u", shard, db->shard_count);
-	cascade_future *future = memory_allocate_zeroed(1, sizeof(*future));
-	if (future == NULL)
-		return status_make(STATUS_NO_MEMORY);
-	future->db = db;
+	cascade_future *future;
+	TRY(future_make(db, &future));
+	future->is_user = true;
 	future->shard = shard;
-	future->function = function;
-	future->argument = argument;
-	future_init(&future->ended);
-	atomic_fetch_add(&db->handles, 1);
-	struct task *self = database_task(db);
-	future->from_task = self != NULL;
-	if (self != NULL)
-		future->origin = shard_index(task_shard(self));
-	database_call(db, shard, run_spawn, future);
-	struct status status = future->status;
-	if (!status_is_ok(status)) {
-		memory_free(future);
-		return status;
-	}
-	*result = future;
-	return status_ok();
+	future->user = (struct user_work) { .function = function, .argument = argument };
+	future->user.status = status_make(STATUS_CANCELED);
+	future->result = &future->user.status;
+	database_call(db, shard, &spawn_call_type, future);
+	struct status spawned = future->user.spawned;
+	if (status_is_ok(spawned))
+		*result = future;
+	else
+		future_free(future);
+	return spawned;
 }
 
 cascade_status cascade_run_async(cascade *db, uint32_t shard, cascade_task_function *function, void *argument,
 				 cascade_future **future)
 {
 	return database_report(start(db, shard, function, argument, future));
-}
-
-cascade_status cascade_future_wait(cascade_future *future)
-{
-	if (future == NULL)
-		return database_report(status_error(STATUS_INVALID, "future must be given"));
-	struct task *self = database_task(future->db);
-	if (future->from_task) {
-		/* Only where it was started is it known when it ended. */
-		if (self == NULL || shard_index(task_shard(self)) != future->origin)
-			return database_report(status_error(
-				STATUS_INVALID,
-				"a future of a task is waited for by tasks of the same shard only"));
-		while (!future->told) {
-			future->waiter = self;
-			task_suspend(self);
-		}
-	} else if (self != NULL) {
-		/* A thread's future, waited for by a task: its shard's thread must not block. */
-		while (!future_poll(&future->ended))
-			task_sleep(self, FOREIGN_LOOK_NS);
-	} else {
-		future_wait(&future->ended);
-	}
-	struct status status = future->status;
-	memory_free(future);
-	return database_report(status);
-}
-
-bool cascade_future_done(const cascade_future *future)
-{
-	if (future == NULL)
-		return false;
-	return future->from_task ? future->told : future_poll(&future->ended);
 }
 
 cascade_status cascade_run(cascade *db, cascade_slice key, cascade_task_function *function, void *argument)
@@ -147,13 +96,24 @@ cascade_status cascade_run(cascade *db, cascade_slice key, cascade_task_function
 	return status == CASCADE_OK ? cascade_future_wait(future) : status;
 }
 
+bool cascade_canceled(cascade *db)
+{
+	struct task *self = database_task(db);
+	return self != NULL && task_is_canceled(self);
+}
+
+/* A cancel ends the sleep that it meets, and no later one: a loop of sleeps that never asks must not spin. */
 void cascade_sleep(cascade *db, uint64_t nanoseconds)
 {
 	struct task *self = database_task(db);
-	if (self != NULL)
-		task_sleep(self, nanoseconds);
-	else
+	if (self == NULL) {
 		clock_sleep_ns(nanoseconds);
+	} else if (task_is_canceled(self)) {
+		task_sleep(self, nanoseconds);
+	} else {
+		struct status status = task_sleep_cancelable(self, nanoseconds);
+		(void)status;
+	}
 }
 
 void cascade_yield(cascade *db)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/door.h"
 #include "io/backend.h"
 #include "io/transfer.h"
 
@@ -106,28 +107,121 @@ void io_submit(struct io *io, struct io_request *request)
 	io->backend->submit(io, request);
 }
 
+/* A task may do so, too; what such a request takes is deep, and goes on the thread's stack. */
+
+static void begin(void *argument)
+{
+	struct io_request *request = argument;
+	bool begun = transfer_begin(request, false);
+	ASSERT(begun == status_is_ok(request->status));
+}
+
 void io_begin(struct io *io, struct io_request *request)
 {
 	ASSERT(request->operation == IO_READ || request->operation == IO_WRITE);
 	prepare(io, request);
 	/* The instance's thread has nothing to poll for. */
 	io->in_flight--;
-	bool begun = transfer_begin(request, false);
-	ASSERT(begun == status_is_ok(request->status));
+	call_on_thread_stack(begin, request);
+}
+
+struct carry_out {
+	const struct io *io;
+	struct io_request *request;
+};
+
+static void carry_out(void *argument)
+{
+	struct carry_out *call = argument;
+	call->io->backend->carry_out(call->io, call->request);
 }
 
 void io_carry_out(const struct io *io, struct io_request *request)
 {
 	if (status_is_ok(request->status))
-		io->backend->carry_out(io, request);
+		call_on_thread_stack(carry_out, &(struct carry_out) { io, request });
+}
+
+struct ending {
+	struct io *io;
+	struct io_request *request;
+};
+
+static void end(void *argument)
+{
+	struct ending *ending = argument;
+	transfer_finish(ending->io, ending->request);
 }
 
 void io_end(struct io *io, struct io_request *request)
 {
 	io->counters.submits += (unsigned)request->result;
 	io->in_flight++;
-	transfer_finish(io, request);
+	call_on_thread_stack(end, &(struct ending) { io, request });
 }
+
+/* --- what blocks, and goes deep as well --- */
+
+struct list_call {
+	struct io *io;
+	const char *path;
+	void (*each)(void *context, const char *name);
+	void *context;
+	struct status status;
+};
+
+static void list(void *argument)
+{
+	struct list_call *call = argument;
+	call->status = call->io->backend->list(call->io, call->path, call->each, call->context);
+}
+
+struct status io_list(struct io *io, const char *path, void (*each)(void *context, const char *name),
+		      void *context)
+{
+	struct list_call call = { .io = io, .path = path, .each = each, .context = context };
+	call_on_thread_stack(list, &call);
+	return call.status;
+}
+
+struct hold_call {
+	struct io *io;
+	int lock;
+};
+
+static void hold(void *argument)
+{
+	const struct hold_call *call = argument;
+	call->io->backend->hold(call->io, call->lock);
+}
+
+void io_hold(struct io *io, int lock)
+{
+	if (io->backend->hold != NULL)
+		call_on_thread_stack(hold, &(struct hold_call) { io, lock });
+}
+
+struct register_call {
+	struct io *io;
+	void *base;
+	size_t size;
+	struct status status;
+};
+
+static void register_memory(void *argument)
+{
+	struct register_call *call = argument;
+	call->status = call->io->backend->register_memory(call->io, call->base, call->size);
+}
+
+struct status io_register_memory(struct io *io, void *base, size_t size)
+{
+	struct register_call call = { .io = io, .base = base, .size = size };
+	call_on_thread_stack(register_memory, &call);
+	return call.status;
+}
+
+/* --- waiting for one --- */
 
 static void note_completion(struct io_request *request)
 {

@@ -225,11 +225,8 @@ static inline void io_wake(struct io *io)
 MUST_CHECK struct status io_execute(struct io *io, struct io_request *request);
 
 /* Blocking: calls `each` with every name in the directory but "." and "..". Order unspecified. */
-MUST_CHECK static inline struct status io_list(struct io *io, const char *path,
-					       void (*each)(void *context, const char *name), void *context)
-{
-	return io->backend->list(io, path, each, context);
-}
+MUST_CHECK struct status io_list(struct io *io, const char *path,
+				 void (*each)(void *context, const char *name), void *context);
 
 /* Blocking: creates `path` if need be and locks it against every other holder, in this process too:
  * STATUS_LOCKED. The lock falls with the process. */
@@ -243,11 +240,7 @@ MUST_CHECK static inline struct status io_lock(struct io *io, const char *path, 
  * last of them has ended. The kernel may carry out what a dead process had under way, and whoever takes the
  * lock next must not read what such a write is about to change. Ends with io_unlock or io_destroy.
  */
-static inline void io_hold(struct io *io, int lock)
-{
-	if (io->backend->hold != NULL)
-		io->backend->hold(io, lock);
-}
+void io_hold(struct io *io, int lock);
 
 /* Before it, nothing may be under way in any instance that holds the lock. */
 static inline void io_unlock(struct io *io, int lock)
@@ -260,9 +253,6 @@ static inline void io_unlock(struct io *io, int lock)
  * until destroy. A refusal (limits, no support) is not an error for the caller: reads and writes work
  * all the same; the status says why.
  */
-MUST_CHECK static inline struct status io_register_memory(struct io *io, void *base, size_t size)
-{
-	return io->backend->register_memory(io, base, size);
-}
+MUST_CHECK struct status io_register_memory(struct io *io, void *base, size_t size);
 
 #endif

@@ -36,4 +36,17 @@ void context_prepare(struct context *context, void *low, size_t size, context_en
 /* Saves the running context to `from` and continues `to`; returns when somebody switches back. */
 void context_switch(struct context *from, struct context *to);
 
+#ifndef CASCADE_UCONTEXT
+/* Runs function(argument) on the stack of `on`, a context that was switched away from, below all that it has
+ * there. The function returns; meanwhile nobody switches to `on`. */
+void context_call(const struct context *on, void (*function)(void *argument), void *argument);
+
+/*
+ * Saves the running context to `from` and calls entry(argument) on a stack that is fresh and ends at `high`,
+ * which is 16-byte aligned. When the entry returns, `from` goes on as it was saved last: so a task that never
+ * suspends costs hardly more than a call, and one that does may be switched to and from like any other.
+ */
+void context_begin(struct context *from, void *high, context_entry *entry, void *argument);
+#endif
+
 #endif

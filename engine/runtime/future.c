@@ -1,6 +1,10 @@
 /*
  * Futures: a word that a foreign thread polls for a little and then sleeps on. Only a future that
  * somebody sleeps on costs its completer a system call.
+ *
+ * A cancel of a request travels to the shard on a list through the requests themselves. So a request that
+ * ends while its cancel is on the way is still in use, and nobody is told of its end before the cancel is in:
+ * the bit FUTURE_CANCELING keeps future and request from being done.
  */
 #include <errno.h>
 #include <limits.h>
@@ -35,6 +39,8 @@ int futex_wake(_Atomic uint32_t *word, int count)
 	return (int)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 }
 
+/* --- waiting --- */
+
 static bool poll_until_done(const struct future *future, uint64_t budget_ns)
 {
 	uint64_t start = clock_now_ns();
@@ -55,13 +61,26 @@ static bool is_done(void *future)
 	return future_poll(future);
 }
 
+/* Several threads may wait: the first announces it for all. */
+static void sleep_until_done(struct future *future)
+{
+	uint32_t state = atomic_load_explicit(&future->state, memory_order_acquire);
+	while (state != FUTURE_DONE) {
+		uint32_t waited = state | FUTURE_WAITED;
+		if (state != waited && !atomic_compare_exchange_weak(&future->state, &state, waited))
+			continue;
+		futex_wait(&future->state, waited, UINT64_MAX);
+		state = atomic_load_explicit(&future->state, memory_order_acquire);
+	}
+}
+
 void future_wait(struct future *future)
 {
 	/* How long this thread polls: twice as long after it paid, half as long after it did not. */
 	static __thread uint64_t poll_ns = FUTURE_POLL_NS_FIRST;
-	ASSERT(shard_current() == NULL);
 	if (future_poll(future))
 		return;
+	ASSERT(shard_current() == NULL);
 	if (runtime_stepper != NULL) {
 		runtime_stepper->wait(runtime_stepper, is_done, future);
 		return;
@@ -71,22 +90,88 @@ void future_wait(struct future *future)
 		return;
 	}
 	poll_ns = poll_ns / 2 > FUTURE_POLL_NS_MIN ? poll_ns / 2 : FUTURE_POLL_NS_MIN;
-	/* Several threads may wait: the first announces it for all. */
-	uint32_t state = FUTURE_PENDING;
-	(void)atomic_compare_exchange_strong(&future->state, &state, FUTURE_WAITED);
-	while (!future_poll(future))
-		futex_wait(&future->state, FUTURE_WAITED, UINT64_MAX);
+	sleep_until_done(future);
+}
+
+void future_on_done(struct future *future, void (*callback)(void *context), void *context)
+{
+	future->callback = callback;
+	future->context = context;
+	uint32_t state = atomic_load_explicit(&future->state, memory_order_acquire);
+	while (state != FUTURE_DONE) {
+		ASSERT((state & FUTURE_CALLBACK) == 0);
+		if (atomic_compare_exchange_weak_explicit(&future->state, &state, state | FUTURE_CALLBACK,
+							  memory_order_acq_rel, memory_order_acquire))
+			return;
+	}
+	call_on_thread_stack(callback, context);
+}
+
+/* --- completing --- */
+
+/* False, and nothing happened, while one of the bits of `unless` is set. */
+static bool complete_unless(struct future *future, uint32_t unless)
+{
+	void (*callback)(void *context);
+	void *context;
+	uint32_t state = atomic_load_explicit(&future->state, memory_order_acquire);
+	do {
+		ASSERT(state != FUTURE_DONE);
+		if ((state & unless) != 0)
+			return false;
+		bool has_callback = (state & FUTURE_CALLBACK) != 0;
+		callback = has_callback ? future->callback : NULL;
+		context = has_callback ? future->context : NULL;
+	} while (!atomic_compare_exchange_weak_explicit(&future->state, &state, FUTURE_DONE,
+							memory_order_acq_rel, memory_order_acquire));
+	/* From here on the future may be gone; waking a word that is nobody's does no harm. */
+	if ((state & FUTURE_WAITED) != 0)
+		futex_wake(&future->state, INT_MAX);
+	if (callback != NULL)
+		call_on_thread_stack(callback, context);
+	return true;
 }
 
 void future_complete(struct future *future)
 {
-	void (*callback)(void *context) = future->callback;
-	void *context = future->context;
-	/* From here on the future may be gone; waking a word that is nobody's does no harm. */
-	uint32_t before = atomic_exchange_explicit(&future->state, FUTURE_DONE, memory_order_acq_rel);
-	ASSERT(before != FUTURE_DONE);
-	if (before == FUTURE_WAITED)
-		futex_wake(&future->state, INT_MAX);
-	if (callback != NULL)
-		callback(context);
+	(void)complete_unless(future, 0);
+}
+
+/* --- requests that are canceled --- */
+
+void runtime_cancel(struct runtime *runtime, uint32_t index, struct request *request)
+{
+	ASSERT(index < runtime->shard_count);
+	struct shard *shard = runtime->shards[index];
+	_Atomic uint32_t *state = &request->future.state;
+	uint32_t before = atomic_load_explicit(state, memory_order_acquire);
+	do {
+		if ((before & (FUTURE_DONE | FUTURE_CANCELING | FUTURE_CANCELED)) != 0)
+			return;
+	} while (!atomic_compare_exchange_weak_explicit(state, &before, before | FUTURE_CANCELING,
+							memory_order_acq_rel, memory_order_acquire));
+	struct request *first = atomic_load_explicit(&shard->canceled, memory_order_relaxed);
+	do
+		request->next_canceled = first;
+	while (!atomic_compare_exchange_weak(&shard->canceled, &first, request));
+	(void)shard_notify(shard);
+}
+
+void request_end(struct request *request)
+{
+	if (!complete_unless(&request->future, FUTURE_CANCELING))
+		request->ended = true;
+}
+
+void request_cancel_arrived(struct request *request)
+{
+	uint32_t before = atomic_fetch_xor_explicit(&request->future.state,
+						    FUTURE_CANCELING | FUTURE_CANCELED, memory_order_acq_rel);
+	ASSERT((before & FUTURE_CANCELING) != 0);
+	if (request->ended)
+		future_complete(&request->future);
+	else if (request->task != NULL)
+		task_cancel(request->task);
+	else
+		request->canceled = true;
 }

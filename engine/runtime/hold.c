@@ -13,7 +13,6 @@
  * Order of sleep: the resident announces it, looks for messages and ready tasks, and only then lets go; so
  * whoever borrows afterwards sees the announcement, and whoever queued before was seen.
  */
-#include "base/clock.h"
 #include "runtime/internal.h"
 
 enum { TAKE_ROUNDS = 256, BORROW_ROUNDS = 128 };
@@ -101,7 +100,7 @@ void hold_lend(struct shard *shard)
 
 static void begin_borrowing(struct shard *shard)
 {
-	shard->now_ns = clock_now_ns();
+	shard->now_is_old = true;
 	shard->counters.borrows++;
 	shard_set_current(shard);
 }

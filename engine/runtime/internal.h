@@ -26,13 +26,15 @@ enum {
 	INBOX_BATCH = 64,		  /* requests taken from the inbox in a turn */
 	SLICE_NS = 100 * 1000,		  /* how long a task may run */
 	SLICE_SHORT_NS = 20 * 1000,	  /* the same while the foreground waits */
-	OVERRUN_NS = 1000 * 1000,	  /* a run this long is counted as an overrun */
+	RUNS_PER_LOOK = 16,		  /* so many short runs may share one look at the time */
+	TRUSTED_TYPES = 16,		  /* task types whose runs are known to be short: a power of two */
+	QUIET_LOOKS = 16,		  /* into rings where nothing is, before it waits to be told */
+	TRUST_RUNS = 8,			  /* after so many that were */
 	CREDIT_NS_MAX = 2 * 1000 * 1000,  /* background time saved up */
 	CREDIT_NS_MIN = -2 * 1000 * 1000, /* ... and owed */
 	BACKGROUND_SHARE_DEFAULT = 64,
-	CALL_STACK_BYTES = 64 * 1024, /* functions that come from elsewhere run on the largest stack */
 	STACK_BYTES_MAX = 64 * 1024,
-	STACK_BYTES_MIN = 16 * 1024, /* formatting of errors alone takes 3 KiB on the task's stack */
+	STACK_BYTES_GUARDED = 4097, /* from here on stacks have a guard */
 };
 
 /* --- tasks --- */
@@ -45,34 +47,53 @@ enum task_state {
 	TASK_ENDED,
 };
 
-enum task_origin { ORIGIN_SPAWN, ORIGIN_CALL, ORIGIN_REQUEST };
+/* Whom a task's end is told; what `told` of the task means. */
+enum task_origin {
+	ORIGIN_SPAWN,	/* a join; may be NULL */
+	ORIGIN_HANDLE,	/* a struct task_handle */
+	ORIGIN_REQUEST, /* a struct request */
+	ORIGIN_CALL,	/* of another shard: the token, see call.c */
+};
 
 /* What a task that does not run waits for: for reports. */
 enum task_wait { WAIT_RESUME, WAIT_LIST, WAIT_JOIN, WAIT_IO, WAIT_TIME, WAIT_CALL };
 
 struct task {
-	struct list link; /* in a run queue or a wait list */
+	union {
+		struct list link; /* in a run queue or a wait list */
+		struct {	  /* while it sleeps */
+			struct task *heap_next;
+			struct task *heap_previous; /* the one before it, or its parent; NULL: the root */
+		};
+	};
 	struct fiber fiber;
 	struct shard *shard;
 	const struct task_type *type;
 	task_function *run;
 	void *argument;
-	union {
-		struct join *join; /* of ORIGIN_SPAWN; may be NULL */
-		void *origin_data; /* of others: the sender's token of a call, or a struct request */
-	};
-	uint8_t state;	/* enum task_state */
-	uint8_t queue;	/* enum task_queue */
-	uint8_t origin; /* enum task_origin */
+	void *told;    /* see enum task_origin */
+	uint8_t state; /* enum task_state */
+	uint8_t queue; /* enum task_queue */
 	uint8_t stack_class;
-	uint8_t origin_shard; /* of a call */
-	uint8_t wait;	      /* enum task_wait, while it is suspended or parked */
-	bool resumed;	      /* a task_resume came before its task_suspend */
-	bool serving;	      /* runs a function for another shard, so it must make no WAIT call */
-	uint64_t number;      /* among the tasks of its shard, from 1 */
-	uint64_t wake_ns;
-	uint64_t wake_order; /* first come first among equal times */
-	struct task *heap_next;
+	bool resumed : 1;	 /* a task_resume came before its task_suspend */
+	bool serving : 1;	 /* runs a function for another shard, so it must make no call */
+	bool canceled : 1;	 /* was asked to end */
+	bool cancelable : 1;	 /* waits in a way that a cancel ends */
+	uint8_t unused_bits : 4; /* set with the others, so that a new task is stored to and not read */
+	uint8_t origin;		 /* enum task_origin */
+	uint8_t origin_shard;	 /* of a call */
+	uint8_t wait;		 /* enum task_wait, while it is suspended or parked */
+	uint8_t shields;	 /* calls of task_shield without their task_unshield */
+	uint64_t number;	 /* among the tasks of its shard, from 1 */
+	struct status status;	 /* what its end will say */
+	union {
+		uint64_t ready_ns; /* while it is ready: since when */
+		uint64_t wake_ns;  /* while it sleeps */
+	};
+	union {
+		uint64_t wake_order; /* while it sleeps: first come first among equal times */
+		struct call *call;   /* while it waits for one */
+	};
 	union {
 		struct task *heap_child; /* while it sleeps */
 		const void *wait_place;	 /* while it waits for anything else: where in the code */
@@ -92,21 +113,36 @@ _Static_assert(sizeof(struct task) == 2 * CACHE_LINE_BYTES, "a task switch touch
 
 /* Waits until task_unpark; nothing else wakes it. */
 MAY_SUSPEND void task_park(struct task *self);
-void task_unpark(struct task *task);
+static inline void task_unpark(struct task *task);
+
+/* The same as a wait that a cancel ends; the caller has seen that the task is not canceled. */
+MAY_SUSPEND MUST_CHECK struct status task_park_cancelable(struct task *self);
+
+/* One of those that the join counts has ended. */
+static inline void join_end(struct join *join, struct status status);
+
+/* What every task begins with. */
+void task_start(void *task);
 
 /* A task that starts with the next turn. NULL: no memory, nothing happened. */
 struct task *task_create(struct shard *shard, const struct task_type *type, task_function *run,
 			 void *argument, enum task_queue queue);
 
-/* --- stacks: a task struct at the top of each, kept in free lists by class --- */
+/*
+ * --- stacks: a task struct at the top of each ---
+ *
+ * Classes of 512 B to 4 KiB in steps of 512 B, then 8, 16, 32 and 64 KiB; the last, of 256 KiB, is of builds
+ * whose frames are not those that were counted.
+ */
 
-enum { STACK_CLASS_COUNT = 8 };
+enum { STACK_CLASS_COUNT = 13 };
 
 struct stack_chunk;
 
 struct stack_pool {
-	struct list idle[STACK_CLASS_COUNT]; /* of task.link, the latest used first */
-	struct stack_chunk *chunks;
+	struct stack_chunk *open[STACK_CLASS_COUNT]; /* with a slot to give */
+	struct stack_chunk *chunks;		     /* all */
+	bool is_painted;			     /* see stack_marks_begin */
 };
 
 void stack_pool_init(struct stack_pool *pool);
@@ -124,20 +160,52 @@ void stack_pool_each_live(const struct stack_pool *pool, void (*each)(void *cont
 unsigned stack_class_of(size_t stack_bytes);
 size_t stack_class_bytes(unsigned stack_class);
 
+/* Gives the calling thread, whose stack this is, an alternate stack for signals that cannot be blocked. */
+void signal_stack_set(const struct fiber *thread);
+
+/* What runs call_on_thread_stack where there are tasks: thread_stack.c. */
+void thread_stack_call(void (*function)(void *argument), void *argument);
+
+/* --- how deep stacks were used, for tests: stack_marks.c --- */
+
+struct stack_mark {
+	const struct task_type *type;
+	size_t used_bytes; /* the most that a task of the type has overwritten, without its task struct */
+	uint64_t tasks;
+};
+
+/* From now on pools that are made paint their stacks; marks of before are forgotten. */
+void stack_marks_begin(void);
+/* No more. The marks of all tasks that have ended since; returns how many there are. */
+size_t stack_marks_end(struct stack_mark *marks, size_t capacity);
+bool stack_marks_are_on(void);
+/* The task has ended: its stack is measured, and painted again. */
+void stack_mark_note(const struct task *task);
+void stack_paint(void *low, size_t size);
+/* How many bytes from the top have been written since it was painted. */
+size_t stack_used(const void *low, size_t size);
+
 /* --- timers: a pairing heap through the tasks, so that sleeping allocates nothing --- */
 
 struct task *timer_heap_add(struct task *root, struct task *task);
-struct task *timer_heap_remove_first(struct task *root);
+struct task *timer_heap_remove(struct task *root, struct task *task);
 
 /* --- calls between shards --- */
 
-/* On the sender's stack, and touched by the sender's thread alone. */
+/* A WAIT call, on the sender's stack. The sender's thread alone touches it, but for `task`. */
 struct call {
 	struct task *caller;
-	bool done;
+	struct status status;
+	uint32_t target;
+	bool done;	   /* the function has ended */
+	bool canceling;	   /* a cancel is on its way; its answer has to be back before the call returns */
+	struct task *task; /* the receiver's, of a cancelable call: that runs the function */
 };
 
-/* From one shard to one other: a slot of `requests` is given out with its slot of `replies`. */
+/*
+ * From one shard to one other. With each credit goes a slot of `requests` and one of `replies`, and one more
+ * of either for the cancel of the call.
+ */
 struct mailbox {
 	struct ring requests;
 	struct ring replies;
@@ -146,13 +214,20 @@ struct mailbox {
 /* What a sender knows of a receiver. */
 struct peer {
 	uint32_t outstanding; /* calls sent and not yet answered, <= mailbox entries */
+	uint32_t quiet_looks; /* so many in a row have found nothing from there */
 	struct wait_list room;
 };
 
+/* Tells the shards for which there are messages that they were not told of. */
+void calls_tell(struct shard *shard);
 /* Takes in what other shards sent; whether a call had to stay for want of a stack. */
 bool calls_receive(struct shard *shard);
-/* Sends the token of a call that has ended back to the shard that it came from. */
-void call_reply(struct shard *shard, uint32_t to, void *call);
+/* Tells the shard that the task's function came from that it has ended. */
+void call_reply(struct shard *shard, uint32_t to, void *token, struct status status);
+/* Whether a canceled task that was made for this token runs its function all the same. */
+bool call_runs_in_any_case(const void *token);
+/* Passes a cancel on to where the function runs; once. */
+void call_cancel(struct shard *shard, struct call *call);
 
 /* --- shards --- */
 
@@ -162,6 +237,7 @@ struct shard {
 	uint32_t index;
 	struct task *current;
 	uint64_t now_ns;
+	bool now_is_old; /* a borrower has not read the clock yet */
 	uint64_t run_start_ns;
 	struct list ready[QUEUE_COUNT];
 	uint32_t ready_count[QUEUE_COUNT];
@@ -172,14 +248,28 @@ struct shard {
 	struct task *timers;
 	uint64_t timer_order;
 	struct fiber fiber; /* the resident's own stack */
-	void (*thread_function)(void *argument);
+#ifdef CASCADE_UCONTEXT
+	void (*thread_function)(void *argument); /* what the loop runs for the task, see thread_stack.c */
 	void *thread_argument;
+#endif
 	bool on_thread_stack;
 	bool must_retry; /* a call or request waits for memory */
 	bool counted_busy;
+	bool cancels_all;	/* each task is canceled when it is made */
+	uint64_t posts;		/* NOWAIT calls sent and not yet answered */
+	bool received;		/* something has come in this turn */
+	uint64_t clock_mark;	/* when the clock was read, see clock_mark */
+	uint64_t look_ticks;	/* when the time was looked at */
+	uint32_t runs_unlooked; /* since then */
+	bool types_mixed;	/* of these runs */
+	bool last_is_trusted;
+	const struct task_type *last_type; /* of the latest run */
+	uint8_t trust[TRUSTED_TYPES];
+	const struct task_type *trusted[TRUSTED_TYPES];
 	uint64_t poll_ns; /* how long it polls before it sleeps; adapts */
 	void *local;
 	struct peer *peers;
+	uint64_t untold; /* bit s: shard s was not told yet of what it was sent */
 	struct stack_pool stacks;
 	struct inbox inbox;
 	uint32_t inbox_live; /* requests taken whose task has not ended */
@@ -190,6 +280,8 @@ struct shard {
 
 	/* Written by others. */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t active; /* bit s: shard s has put something in a ring */
+	struct request *_Atomic canceled;		    /* requests that somebody cancels */
+	_Atomic uint32_t cancel_all; /* runtime_cancel_all came, and was not seen yet */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t sleeping;
 	_Atomic uint32_t exiting;
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint32_t hold; /* hold.c; a futex word */
@@ -215,7 +307,48 @@ void shard_run_task(struct shard *shard, struct task *task);
 /* Whether there are tasks, or messages or completions to come that make some. */
 bool shard_is_busy(struct shard *shard);
 
-void shard_make_ready(struct shard *shard, struct task *task);
+void shard_read_clock(struct shard *shard);
+
+static inline void shard_tell_others(struct shard *shard)
+{
+	if (shard->untold != 0)
+		calls_tell(shard);
+}
+
+/* --- short ones, which every spawn and every run of a task goes through --- */
+
+static inline void shard_make_ready(struct shard *shard, struct task *task)
+{
+	if (__builtin_expect(shard->now_is_old, 0))
+		shard_read_clock(shard);
+	task->state = TASK_RUNNABLE;
+	task->ready_ns = shard->now_ns;
+	list_add_last(&shard->ready[task->queue], &task->link);
+	shard->ready_count[task->queue]++;
+}
+
+static inline void task_unpark(struct task *task)
+{
+	ASSERT(task->state == TASK_PARKED);
+	shard_make_ready(task->shard, task);
+}
+
+/* A task that waits for several, or whose wait was canceled, may have been woken already. */
+static inline void join_end(struct join *join, struct status status)
+{
+	ASSERT(join->pending > 0);
+	if (__builtin_expect(!status_is_ok(status), 0)) {
+		status_keep_first(&join->status, status);
+		join->errors++;
+	}
+	join->pending--;
+	struct task *waiter = join->waiter;
+	if (join->pending > 0 || waiter == NULL)
+		return;
+	join->waiter = NULL;
+	if (waiter->state == TASK_PARKED)
+		task_unpark(waiter);
+}
 
 /* Whether a task is ready to run. */
 static inline bool shard_is_ready(const struct shard *shard)
@@ -263,6 +396,7 @@ extern struct stepper *runtime_stepper;
 struct runtime {
 	uint32_t shard_count;
 	uint32_t mailbox_entries;
+	uint32_t quiet_looks; /* after so many a shard looks into a ring only when it is told to */
 	uint64_t poll_ns_max;
 	struct shard **shards;
 	struct mailbox *mailboxes; /* [from * shard_count + to] */
@@ -288,10 +422,34 @@ static inline struct mailbox *runtime_mailbox(struct runtime *runtime, uint32_t 
 	return &runtime->mailboxes[(size_t)from * runtime->shard_count + to];
 }
 
+/* As future_complete for a request's, or later, if a cancel of it is on its way. By the shard. */
+void request_end(struct request *request);
+/* By the shard: a cancel has arrived. */
+void request_cancel_arrived(struct request *request);
+
 /* Sleeps while *word == value, at most `timeout_ns` (UINT64_MAX: without limit). */
 void futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
 /* Wakes `count` of the sleepers at most; returns how many it woke. */
 int futex_wake(_Atomic uint32_t *word, int count);
+
+/* TSan knows no fences: where it looks on, what they would spare is done. */
+static inline bool full_fence_works(void)
+{
+#ifdef FIBER_TSAN
+	return false;
+#else
+	return true;
+#endif
+}
+
+/* What was stored before is seen by whoever comes later in the one order of such fences and of seq_cst
+ * accesses. */
+static inline void full_fence(void)
+{
+#ifndef FIBER_TSAN
+	atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
 
 static inline void cpu_relax(void)
 {

@@ -12,16 +12,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/status.h"
+
 struct task;
+struct task_type;
 
 enum { RING_LINE_BYTES = 64 };
 
-/* One message. What it says lies in the slot itself; `call` is the sender's token and travels back. */
+/* One message. What it says lies in the slot itself; the sender's token travels back. */
 struct ring_slot {
 	_Atomic uint64_t turn; /* position + 1: holds the item of that position */
-	void *call;
-	void (*run)(struct task *self, void *argument);
-	void *argument;
+	void *token;
+	union {
+		const struct task_type *type; /* NULL: the call is canceled */
+		void (*run)(struct task *self, void *argument);
+	};
+	union {
+		void *argument;
+		struct status status; /* of a reply */
+	};
 };
 
 struct ring {
@@ -41,13 +50,12 @@ static inline void ring_init(struct ring *ring, struct ring_slot *slots, uint32_
 }
 
 /* The producer holds a credit: the slot is free, and what its last consumer read happened before. */
-static inline void ring_push(struct ring *ring, void *call, void (*run)(struct task *, void *),
-			     void *argument)
+static inline void ring_push(struct ring *ring, const struct ring_slot *message)
 {
 	struct ring_slot *slot = &ring->slots[ring->tail & ring->mask];
-	slot->call = call;
-	slot->run = run;
-	slot->argument = argument;
+	slot->token = message->token;
+	slot->type = message->type;
+	slot->status = message->status;
 	ring->tail++;
 	atomic_store_explicit(&slot->turn, ring->tail, memory_order_release);
 }

@@ -31,7 +31,7 @@ static uint32_t power_of_two(uint32_t value, uint32_t lowest)
 static size_t ring_slots_bytes(const struct runtime *runtime)
 {
 	size_t pairs = (size_t)runtime->shard_count * runtime->shard_count;
-	size_t bytes = pairs * 2 * runtime->mailbox_entries * sizeof(struct ring_slot);
+	size_t bytes = pairs * 4 * runtime->mailbox_entries * sizeof(struct ring_slot);
 	return (bytes + IO_PAGE_BYTES - 1) / IO_PAGE_BYTES * IO_PAGE_BYTES;
 }
 
@@ -88,7 +88,7 @@ static void runtime_free(struct runtime *runtime)
 static bool mailboxes_allocate(struct runtime *runtime)
 {
 	size_t pairs = (size_t)runtime->shard_count * runtime->shard_count;
-	uint32_t entries = runtime->mailbox_entries;
+	uint32_t entries = 2 * runtime->mailbox_entries; /* for each call, and for its cancel */
 	runtime->mailboxes = memory_allocate_aligned(CACHE_LINE_BYTES, pairs * sizeof(*runtime->mailboxes));
 	/* Mapped: only the pairs that talk to each other ever touch their pages. */
 	runtime->ring_slots = memory_map(ring_slots_bytes(runtime));
@@ -115,6 +115,8 @@ static struct runtime *runtime_allocate(const struct runtime_options *options)
 	uint32_t mailbox_entries =
 		options->mailbox_entries == 0 ? MAILBOX_ENTRIES_DEFAULT : options->mailbox_entries;
 	runtime->mailbox_entries = power_of_two(mailbox_entries, 1);
+	/* Steps that do nothing are no use to who explores. */
+	runtime->quiet_looks = runtime->stepper != NULL ? 0 : QUIET_LOOKS;
 	runtime->poll_ns_max = options->poll_ns_max == 0 ? POLL_NS_DEFAULT : options->poll_ns_max;
 	runtime->stacks_ahead = options->stacks_ahead;
 	runtime->io_options = options->io;
@@ -246,6 +248,7 @@ struct status runtime_create(const struct runtime_options *options, struct runti
 	if (options->inbox_entries > ENTRIES_MAX || options->mailbox_entries > ENTRIES_MAX)
 		return status_error(STATUS_INVALID, "inboxes and mailboxes have at most %d entries",
 				    ENTRIES_MAX);
+	set_thread_stack_caller(thread_stack_call);
 	struct runtime *runtime = runtime_allocate(options);
 	if (runtime == NULL)
 		return status_make(STATUS_NO_MEMORY);
@@ -273,6 +276,14 @@ void runtime_destroy(struct runtime *runtime)
 	runtime_free(runtime);
 }
 
+void runtime_cancel_all(struct runtime *runtime)
+{
+	for (uint32_t i = 0; i < runtime->shard_count; i++) {
+		atomic_store(&runtime->shards[i]->cancel_all, 1);
+		(void)shard_notify(runtime->shards[i]);
+	}
+}
+
 uint32_t runtime_shard_count(const struct runtime *runtime)
 {
 	return runtime->shard_count;
@@ -297,7 +308,7 @@ static bool try_submit(struct shard *shard, struct request *request)
 struct status runtime_submit(struct runtime *runtime, uint32_t index, struct request *request)
 {
 	ASSERT(index < runtime->shard_count);
-	DASSERT(atomic_load(&request->future.state) == FUTURE_PENDING);
+	DASSERT((atomic_load(&request->future.state) & ~(uint32_t)FUTURE_CALLBACK) == 0);
 	return try_submit(runtime->shards[index], request) ? status_ok() : status_make(STATUS_BUSY);
 }
 
@@ -330,14 +341,28 @@ static void submit_when_room(struct shard *shard, struct request *request)
 	atomic_fetch_sub(&inbox->waiting, 1);
 }
 
-void runtime_run(struct runtime *runtime, uint32_t index, task_function *run, void *argument)
+static struct status run_request(struct runtime *runtime, uint32_t index, struct request *request)
 {
 	ASSERT(index < runtime->shard_count);
 	ASSERT(shard_current() == NULL);
+	struct shard *shard = runtime->shards[index];
+	if (!try_submit(shard, request))
+		submit_when_room(shard, request);
+	future_wait(&request->future);
+	return request->status;
+}
+
+struct status runtime_run(struct runtime *runtime, uint32_t index, task_function *run, void *argument)
+{
 	struct request request;
 	request_init(&request, run, argument);
-	struct shard *shard = runtime->shards[index];
-	if (!try_submit(shard, &request))
-		submit_when_room(shard, &request);
-	future_wait(&request.future);
+	return run_request(runtime, index, &request);
+}
+
+struct status runtime_run_type(struct runtime *runtime, uint32_t index, const struct task_type *type,
+			       void *argument)
+{
+	struct request request;
+	request_init_type(&request, type, argument);
+	return run_request(runtime, index, &request);
 }

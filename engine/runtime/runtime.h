@@ -31,27 +31,42 @@ MUST_CHECK struct status runtime_create(const struct runtime_options *options, s
 					char *notice, size_t notice_size);
 
 /*
- * Stops and frees. All tasks must have ended or be about to end by themselves: it waits for them and for
- * the I/O under way. Not from a shard's thread. No submit may race with it.
+ * Stops and frees. All tasks must have ended or be about to end by themselves: it waits for them, for calls
+ * and for the I/O under way. Not from a shard's thread. No submit or cancel may race with it.
  */
 void runtime_destroy(struct runtime *runtime);
+
+/*
+ * Asks all tasks to end, now and from now on: each task is canceled, and one that begins later is canceled
+ * before (and so does not run; a function called with shard_call does, as a part of its caller). For an end
+ * in good order, before runtime_destroy. Any thread; does not wait.
+ */
+void runtime_cancel_all(struct runtime *runtime);
 
 uint32_t runtime_shard_count(const struct runtime *runtime);
 struct shard *runtime_shard(struct runtime *runtime, uint32_t index);
 
 /* --- futures: how a foreign thread learns of an end --- */
 
-enum future_state { FUTURE_PENDING = 0, FUTURE_WAITED = 1, FUTURE_DONE = 2 };
+/* Bits of its state; 0: pending. */
+enum future_bits {
+	FUTURE_WAITED = 1,   /* a thread may sleep until it is done */
+	FUTURE_DONE = 2,     /* alone */
+	FUTURE_CALLBACK = 4, /* there is one */
+	FUTURE_CANCELING =
+		8, /* of a request: a cancel is on its way; it is not done before that has arrived */
+	FUTURE_CANCELED = 16, /* ... has arrived */
+};
 
 struct future {
-	_Atomic uint32_t state;		 /* enum future_state; a futex word */
-	void (*callback)(void *context); /* may be NULL; runs on the resident, must not block or suspend */
+	_Atomic uint32_t state; /* enum future_bits; a futex word */
+	void (*callback)(void *context);
 	void *context;
 };
 
 static inline void future_init(struct future *future)
 {
-	atomic_init(&future->state, FUTURE_PENDING);
+	atomic_init(&future->state, 0);
 	future->callback = NULL;
 	future->context = NULL;
 }
@@ -62,8 +77,16 @@ static inline bool future_poll(const struct future *future)
 	return atomic_load_explicit(&future->state, memory_order_acquire) == FUTURE_DONE;
 }
 
-/* Blocks the calling thread (no shard's): polls a few us, then sleeps in the kernel. */
+/* Blocks the calling thread (no shard's, unless it is done): polls a few us, then sleeps in the kernel. */
 void future_wait(struct future *future);
+
+/*
+ * Has callback(context) called once, when the future is done: by the thread that completes it (the shard's,
+ * on the thread's own stack; it must neither block nor suspend), or by this call if it is done already. The
+ * future may be gone when it is called; who waits for it may be woken before. At most once a future; whoever
+ * else may wait for it and free it does so after this call has returned.
+ */
+void future_on_done(struct future *future, void (*callback)(void *context), void *context);
 
 /* Completes it: all writes before are visible to whoever sees it done. The future may be gone right
  * after, so nothing of it is touched once the waiter may run. */
@@ -73,16 +96,34 @@ void future_complete(struct future *future);
 
 /* The caller's, untouched until the future is done. */
 struct request {
-	task_function *run; /* runs as a foreground task on the shard */
+	const struct task_type *type; /* NULL: a bare function, on the largest stack */
+	task_function *run;	      /* runs as a foreground task on the shard */
+	/*
+	 * NULL, or what is tried before: it runs outside of tasks, under the rules of runtime_borrow, and
+	 * says whether it has done all that `run` would do. If not, nothing has happened.
+	 */
+	bool (*attempt)(void *argument);
 	void *argument;
 	struct future future;
+	/* How it ended, once the future is done: OK unless `run` said otherwise by task_set_status;
+	 * STATUS_CANCELED also if it did not run. */
+	struct status status;
+
+	/* The shard's. */
+	struct task *task; /* that runs it; NULL: not begun */
+	bool canceled;	   /* before it began */
+	bool ended;	   /* a cancel that is on its way has to arrive before anybody is told */
+	struct request *next_canceled;
 };
 
 static inline void request_init(struct request *request, task_function *run, void *argument)
 {
-	request->run = run;
-	request->argument = argument;
-	future_init(&request->future);
+	*request = (struct request) { .run = run, .argument = argument };
+}
+
+static inline void request_init_type(struct request *request, const struct task_type *type, void *argument)
+{
+	*request = (struct request) { .type = type, .run = type->run, .argument = argument };
 }
 
 /*
@@ -91,8 +132,17 @@ static inline void request_init(struct request *request, task_function *run, voi
  */
 MUST_CHECK struct status runtime_submit(struct runtime *runtime, uint32_t shard, struct request *request);
 
-/* Submits, waiting for room if need be, and waits for the end. */
-void runtime_run(struct runtime *runtime, uint32_t shard, task_function *run, void *argument);
+/*
+ * Asks a submitted request to end: one that has not begun will not run, and else its task is canceled. The
+ * future completes as ever, sooner perhaps; so nobody may wait for it and free it until this has returned.
+ * Nothing if it is done. Any thread; does not wait.
+ */
+void runtime_cancel(struct runtime *runtime, uint32_t shard, struct request *request);
+
+/* Submits, waiting for room if need be, and waits for the end; what it said by task_set_status. */
+struct status runtime_run(struct runtime *runtime, uint32_t shard, task_function *run, void *argument);
+struct status runtime_run_type(struct runtime *runtime, uint32_t shard, const struct task_type *type,
+			       void *argument);
 
 /* --- borrowing: a call on the caller's own stack --- */
 

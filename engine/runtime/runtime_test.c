@@ -114,7 +114,7 @@ static void test_timer_heap_sorts(void **state)
 		root = timer_heap_add(root, &tasks[i]);
 		if (random_below(&random, 4) == 0) {
 			latest = root->wake_ns;
-			root = timer_heap_remove_first(root);
+			root = timer_heap_remove(root, root);
 		}
 	}
 	const struct task *before = NULL;
@@ -125,91 +125,11 @@ static void test_timer_heap_sorts(void **state)
 				assert_true(before->wake_order < root->wake_order);
 		}
 		before = root;
-		root = timer_heap_remove_first(root);
+		root = timer_heap_remove(root, root);
 	}
 }
 
-/* --- stacks --- */
-
-static void test_stacks_come_in_classes(void **state)
-{
-	(void)state;
-	static const size_t sizes[] = { 1, 1024, 1025, 4096, 5000, 8192, 16384, 40000, 65536 };
-	struct stack_pool pool;
-	stack_pool_init(&pool);
-	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		struct task *task = stack_pool_take(&pool, sizes[i]);
-		assert_non_null(task);
-		assert_true(task->fiber.stack_size >= sizes[i]);
-		assert_true(stack_class_bytes(task->stack_class) >= sizes[i]);
-		uint8_t *low = task->fiber.stack_low;
-		assert_ptr_equal(low + task->fiber.stack_size, task);
-		assert_int_equal((uintptr_t)task % 16, 0);
-		memset(low, 0xa5, task->fiber.stack_size);
-		stack_pool_give(&pool, task);
-		assert_ptr_equal(stack_pool_take(&pool, sizes[i]), task);
-	}
-	stack_pool_destroy(&pool);
-}
-
-/* No two stacks overlap, whatever the class. */
-static void test_stacks_are_disjoint(void **state)
-{
-	(void)state;
-	enum { COUNT = 300 };
-	static struct task *tasks[COUNT];
-	struct stack_pool pool;
-	stack_pool_init(&pool);
-	for (unsigned i = 0; i < COUNT; i++) {
-		tasks[i] = stack_pool_take(&pool, (size_t)1024 << (i % 3));
-		assert_non_null(tasks[i]);
-		memset(tasks[i]->fiber.stack_low, (int)(i % 251), 1024);
-		memset((uint8_t *)tasks[i] - 512, (int)(i % 251), 512);
-	}
-	for (unsigned i = 0; i < COUNT; i++) {
-		const uint8_t *low = tasks[i]->fiber.stack_low;
-		const uint8_t *high = (const uint8_t *)tasks[i];
-		for (unsigned at = 0; at < 512; at++) {
-			assert_int_equal(low[at], i % 251);
-			assert_int_equal(high[-1 - (int)at], i % 251);
-		}
-	}
-	stack_pool_destroy(&pool);
-}
-
-static void test_stack_pool_survives_no_memory(void **state)
-{
-	(void)state;
-	struct stack_pool pool;
-	stack_pool_init(&pool);
-	for (uint64_t n = 1;; n++) {
-		memory_fail_at(n, 0);
-		struct task *task = stack_pool_take(&pool, STACK_BYTES_MIN);
-		bool fired = memory_failures_fired() > 0;
-		memory_fail_at(0, 0);
-		assert_int_equal(fired, task == NULL);
-		if (!fired)
-			break;
-	}
-	stack_pool_destroy(&pool);
-}
-
-/* Uses more stack than any class has; `volatile` keeps the frames. */
-__attribute__((noinline)) static unsigned dig(unsigned depth)
-{
-	volatile uint8_t frame[1024];
-	frame[0] = (uint8_t)depth;
-	frame[1023] = 1;
-	if (depth == 0)
-		return frame[0];
-	return dig(depth - 1) + frame[1023];
-}
-
-static void overflow_task(struct task *self, void *argument)
-{
-	(void)self;
-	*(volatile unsigned *)argument = dig(1024 * 1024);
-}
+/* --- children that fail --- */
 
 /* Runs function(argument) in a child process and returns the signal that ends it, 0 if none does. */
 static int fatal_signal(void (*function)(uint32_t argument), uint32_t argument)
@@ -229,38 +149,6 @@ static int fatal_signal(void (*function)(uint32_t argument), uint32_t argument)
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
 	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-}
-
-static void overflow_in_runtime(uint32_t argument)
-{
-	(void)argument;
-	unsigned result = 0;
-	runtime_run(create(1), 0, overflow_task, &result);
-}
-
-static void touch_below_stack(uint32_t distance)
-{
-	struct stack_pool pool;
-	stack_pool_init(&pool);
-	for (unsigned i = 0; i < 3; i++) {
-		struct task *task = stack_pool_take(&pool, STACK_BYTES_MIN);
-		volatile uint8_t *low = task->fiber.stack_low;
-		low[0] = 1;
-		if (i == 2)
-			*(low - distance) = 1;
-	}
-}
-
-static void test_overflow_hits_the_guard(void **state)
-{
-	(void)state;
-	assert_int_equal(fatal_signal(touch_below_stack, 0), 0);
-	assert_int_equal(fatal_signal(touch_below_stack, 1), SIGSEGV);
-	assert_int_equal(fatal_signal(touch_below_stack, 8192), SIGSEGV);
-#ifdef FIBER_TSAN
-	skip(); /* TSan's own stack of calls would end first */
-#endif
-	assert_int_equal(fatal_signal(overflow_in_runtime, 0), SIGSEGV);
 }
 
 /* --- spawn, join, yield --- */
@@ -778,11 +666,11 @@ static void race_expect(struct task *self, uint32_t share_256)
 	shard_set_background_share(shard, share_256);
 	assert_ok(task_spawn(shard, &foreground, &race, TASK_FOREGROUND, &join));
 	assert_ok(task_spawn(shard, &background, &race, TASK_BACKGROUND, &join));
-	uint64_t foreground_before = shard_counters(shard)->foreground_ns;
-	uint64_t background_before = shard_counters(shard)->background_ns;
+	uint64_t foreground_before = shard_counters(shard)->queues[TASK_FOREGROUND].run_ns;
+	uint64_t background_before = shard_counters(shard)->queues[TASK_BACKGROUND].run_ns;
 	task_sleep(self, 50000000);
-	double front = (double)(shard_counters(shard)->foreground_ns - foreground_before);
-	double back = (double)(shard_counters(shard)->background_ns - background_before);
+	double front = (double)(shard_counters(shard)->queues[TASK_FOREGROUND].run_ns - foreground_before);
+	double back = (double)(shard_counters(shard)->queues[TASK_BACKGROUND].run_ns - background_before);
 	race.over = true;
 	join_wait(self, &join);
 	double share = back / (front + back);
@@ -1119,8 +1007,7 @@ static void test_futures(void **state)
 	_Atomic unsigned calls = 0;
 	struct request request;
 	request_init(&request, wait_for_gate, &gate);
-	request.future.callback = open_gate;
-	request.future.context = &calls;
+	future_on_done(&request.future, open_gate, &calls);
 	assert_ok(runtime_submit(runtime, 0, &request));
 	nap_ms(2);
 	assert_false(future_poll(&request.future));
@@ -1373,10 +1260,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_context_keeps_registers),
 		cmocka_unit_test(test_timer_heap_sorts),
-		cmocka_unit_test(test_stacks_come_in_classes),
-		cmocka_unit_test(test_stacks_are_disjoint),
-		cmocka_unit_test(test_stack_pool_survives_no_memory),
-		cmocka_unit_test(test_overflow_hits_the_guard),
 		cmocka_unit_test(test_fork_join),
 		cmocka_unit_test(test_spawn_without_memory),
 		cmocka_unit_test(test_tasks_run_in_turn),

@@ -7,6 +7,7 @@
 #include "runtime/runtime_test.c"
 
 #include "runtime/future.c"
+#include "runtime/hold.c"
 #include "runtime/runtime.c"
 #include "runtime/shard.c"
 #include "runtime/stack.c"
@@ -14,5 +15,7 @@
 /* From here on base/poison.h is in force. */
 #include "runtime/call.c"
 #include "runtime/context.c"
+#include "runtime/stack_marks.c"
 #include "runtime/task.c"
+#include "runtime/thread_stack.c"
 #include "runtime/timer.c"

@@ -5,6 +5,7 @@
 #include "runtime/shard.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "runtime/internal.h"
@@ -45,8 +46,19 @@ struct io *shard_io(const struct shard *shard)
 	return shard->io;
 }
 
-uint64_t shard_now_ns(const struct shard *shard)
+void shard_read_clock(struct shard *shard)
 {
+	shard->now_ns = clock_now_ns();
+	shard->now_is_old = false;
+	shard->clock_mark = clock_mark();
+	shard->look_ticks = shard->clock_mark;
+	shard->runs_unlooked = 0;
+}
+
+uint64_t shard_now_ns(struct shard *shard)
+{
+	if (shard->now_is_old)
+		shard_read_clock(shard);
 	return shard->now_ns;
 }
 
@@ -66,16 +78,11 @@ void shard_set_background_share(struct shard *shard, uint32_t share_256)
 	shard->background_share = share_256;
 }
 
-const struct shard_counters *shard_counters(const struct shard *shard)
+const struct shard_counters *shard_counters(struct shard *shard)
 {
-	return &shard->counters;
-}
-
-void shard_make_ready(struct shard *shard, struct task *task)
-{
-	task->state = TASK_RUNNABLE;
-	list_add_last(&shard->ready[task->queue], &task->link);
-	shard->ready_count[task->queue]++;
+	struct shard_counters *counters = &shard->counters;
+	counters->switches = counters->queues[TASK_FOREGROUND].runs + counters->queues[TASK_BACKGROUND].runs;
+	return counters;
 }
 
 bool shard_notify(struct shard *shard)
@@ -91,53 +98,57 @@ bool shard_notify(struct shard *shard)
 
 /* --- running tasks --- */
 
-static void join_end(struct join *join)
+static void handle_end(struct task_handle *handle, struct status status)
 {
-	ASSERT(join->pending > 0);
-	join->pending--;
-	if (join->pending == 0 && join->waiter != NULL) {
-		struct task *waiter = join->waiter;
-		join->waiter = NULL;
-		task_unpark(waiter);
-	}
+	handle->task = NULL;
+	handle->status = status;
+	if (handle->join != NULL)
+		join_end(handle->join, status);
 }
 
-static void tell_end(struct shard *shard, enum task_origin origin, uint32_t from, void *data)
+static __attribute__((noinline)) void tell_end(struct shard *shard, enum task_origin origin, uint32_t from,
+					       void *told, struct status status)
 {
 	switch (origin) {
 	case ORIGIN_SPAWN:
-		if (data != NULL)
-			join_end(data);
+		break;
+	case ORIGIN_HANDLE:
+		handle_end(told, status);
 		break;
 	case ORIGIN_CALL:
-		call_reply(shard, from, data);
+		call_reply(shard, from, told, status);
 		break;
 	case ORIGIN_REQUEST:
 		shard->inbox_live--;
-		future_complete(&((struct request *)data)->future);
+		((struct request *)told)->status = status;
+		request_end(told);
 		break;
 	}
 }
 
-static void task_finish(struct shard *shard, struct task *task)
+static inline void task_finish(struct shard *shard, struct task *task)
 {
 	enum task_origin origin = (enum task_origin)task->origin;
 	uint32_t from = task->origin_shard;
-	void *data = origin == ORIGIN_SPAWN ? task->join : task->origin_data;
+	void *told = task->told;
+	struct status status = task->status;
 	stack_pool_give(&shard->stacks, task);
 	ASSERT(shard->live > 0);
 	shard->live--;
-	tell_end(shard, origin, from, data);
+	if (origin != ORIGIN_SPAWN)
+		tell_end(shard, origin, from, told, status);
+	else if (told != NULL)
+		join_end(told, status);
 }
 
-/* Runs the task until it suspends or ends, and serves its calls on the thread's stack. */
-static void task_run(struct shard *shard, struct task *task)
+/* Runs the task until it suspends or ends. With ucontext its calls on the thread's stack are served here. */
+static inline void task_run(struct shard *shard, struct task *task)
 {
 	shard->current = task;
 	task->state = TASK_RUNNING;
-	shard->counters.switches++;
 	shard->run_start_ns = shard->now_ns;
-	fiber_switch(&shard->fiber, &task->fiber, 0);
+	fiber_run(&shard->fiber, &task->fiber, task_start, task);
+#ifdef CASCADE_UCONTEXT
 	while (shard->thread_function != NULL) {
 		void (*function)(void *) = shard->thread_function;
 		shard->thread_function = NULL;
@@ -146,30 +157,118 @@ static void task_run(struct shard *shard, struct task *task)
 		shard->on_thread_stack = false;
 		fiber_switch(&shard->fiber, &task->fiber, 0);
 	}
+#endif
 	shard->current = NULL;
 	if (task->state == TASK_ENDED)
 		task_finish(shard, task);
 }
 
-static void note_overrun(struct shard *shard, const struct task_type *type)
+static void note_overrun(struct shard *shard, const char *name, uint64_t ns)
 {
 	shard->counters.slice_overruns++;
-	shard->counters.slice_overrun_name = type->name;
+	shard->counters.slice_overrun_name = name;
+	for (unsigned i = 0; i < SHARD_OVERRUNS_MAX; i++) {
+		struct shard_overrun *overrun = &shard->counters.overruns[i];
+		if (overrun->name != NULL && strcmp(overrun->name, name) != 0)
+			continue;
+		overrun->name = name;
+		overrun->count++;
+		if (overrun->longest_ns < ns)
+			overrun->longest_ns = ns;
+		break;
+	}
+}
+
+static __attribute__((noinline)) void note_wait(struct shard_queue_counters *queue, uint64_t waited_ns)
+{
+	queue->waits[WAITS_OVER_100_US]++;
+	queue->waits[WAITS_OVER_1_MS] += waited_ns > 1000 * 1000;
+	queue->waits[WAITS_OVER_10_MS] += waited_ns > 10 * 1000 * 1000;
+}
+
+/* --- how long runs take --- */
+
+/*
+ * Reading the clock takes as long as half a dozen switches of tasks, and a look at the processor's counter
+ * half of that. So runs of task types that were short the last times are not looked at one by one, only
+ * sixteen together; after any other run there is a look, and if it says that some microseconds have passed,
+ * the clock is read. A run that is too long is therefore named, unless its type had earned trust and other
+ * such types ran beside it. Then all have to earn it again.
+ */
+static unsigned trust_place(const struct task_type *type)
+{
+	return (unsigned)((uintptr_t)type >> 4) % TRUSTED_TYPES;
+}
+
+static void trust_note(struct shard *shard, const struct task_type *type, bool is_short)
+{
+	unsigned at = trust_place(type);
+	if (is_short) {
+		if (shard->trusted[at] != type && ++shard->trust[at] >= TRUST_RUNS) {
+			shard->trusted[at] = type;
+			shard->trust[at] = 0;
+		}
+	} else if (shard->runs_unlooked > 1) {
+		memset(shard->trusted, 0, sizeof(shard->trusted));
+		memset(shard->trust, 0, sizeof(shard->trust));
+	} else {
+		shard->trusted[at] = NULL;
+		shard->trust[at] = 0;
+	}
+}
+
+static __attribute__((noinline)) void look(struct shard *shard, const struct task_type *type,
+					   struct shard_queue_counters *queue)
+{
+	uint64_t ticks = clock_ticks();
+	uint64_t limit = (uint64_t)shard->runs_unlooked * CLOCK_TICKS_SHORT;
+	trust_note(shard, type, shard->clock_mark != 0 && ticks - shard->look_ticks <= limit);
+	shard->last_is_trusted = shard->trusted[trust_place(type)] == type;
+	shard_tell_others(shard);
+	const char *name = shard->types_mixed ? "one of several" : type->name;
+	shard->types_mixed = false;
+	shard->look_ticks = ticks;
+	shard->runs_unlooked = 0;
+	if (shard->clock_mark != 0 && ticks - shard->clock_mark <= CLOCK_TICKS_FEW)
+		return;
+	uint64_t before = shard->now_ns;
+	shard_read_clock(shard);
+	uint64_t used = shard->now_ns - before;
+	if (used > SHARD_OVERRUN_NS)
+		note_overrun(shard, name, used);
+	queue->run_ns += used;
+}
+
+/* A run of another type than the one before. */
+static __attribute__((noinline)) void type_changes(struct shard *shard, const struct task_type *type)
+{
+	shard->types_mixed = shard->runs_unlooked > 0;
+	shard->last_type = type;
+	shard->last_is_trusted = shard->trusted[trust_place(type)] == type;
+}
+
+static inline void run_task(struct shard *shard, struct task *task)
+{
+	const struct task_type *type = task->type;
+	struct shard_queue_counters *queue = &shard->counters.queues[task->queue];
+	uint64_t waited_ns = shard->now_ns - task->ready_ns;
+	task->link.previous->next = task->link.next;
+	task->link.next->previous = task->link.previous;
+	shard->ready_count[task->queue]--;
+	queue->runs++;
+	queue->wait_ns += waited_ns;
+	if (__builtin_expect(waited_ns > 100 * 1000, 0))
+		note_wait(queue, waited_ns);
+	task_run(shard, task);
+	if (type != shard->last_type)
+		type_changes(shard, type);
+	if (++shard->runs_unlooked >= RUNS_PER_LOOK || !shard->last_is_trusted)
+		look(shard, type, queue);
 }
 
 void shard_run_task(struct shard *shard, struct task *task)
 {
-	const struct task_type *type = task->type;
-	list_remove(&task->link);
-	shard->ready_count[task->queue]--;
-	uint64_t *used_ns = task->queue == TASK_FOREGROUND ? &shard->counters.foreground_ns
-							   : &shard->counters.background_ns;
-	task_run(shard, task);
-	uint64_t now = clock_now_ns();
-	if (now - shard->now_ns > OVERRUN_NS)
-		note_overrun(shard, type);
-	*used_ns += now - shard->now_ns;
-	shard->now_ns = now;
+	run_task(shard, task);
 }
 
 /*
@@ -181,7 +280,7 @@ static uint64_t queue_run(struct shard *shard, enum task_queue queue, uint32_t t
 	uint64_t start = shard->now_ns;
 	bool alone = queue == TASK_BACKGROUND && shard->ready_count[TASK_FOREGROUND] == 0;
 	for (uint32_t left = tasks_max; left > 0 && shard->ready_count[queue] > 0; left--) {
-		shard_run_task(shard, CONTAINER_OF(shard->ready[queue].next, struct task, link));
+		run_task(shard, CONTAINER_OF(shard->ready[queue].next, struct task, link));
 		if (shard->now_ns - start >= budget_ns || (alone && shard->ready_count[TASK_FOREGROUND] > 0))
 			break;
 	}
@@ -239,7 +338,7 @@ static void background_run(struct shard *shard)
 
 static const struct task_type request_type = {
 	.name = "request",
-	.stack_bytes = CALL_STACK_BYTES,
+	.stack_bytes = 65536,
 };
 
 /* Requests under way are bounded as the inbox is: a full shard makes callers wait or hear BUSY. */
@@ -257,29 +356,57 @@ static void inbox_tell_room(struct inbox *inbox)
 	futex_wake(&inbox->room, INT32_MAX);
 }
 
+/* Takes the request that comes next; false: no memory for a stack, it stays. */
+static bool request_begin(struct shard *shard, struct request *request)
+{
+	const struct task_type *type = request->type != NULL ? request->type : &request_type;
+	struct task *task = task_create(shard, type, request->run, request->argument, TASK_FOREGROUND);
+	if (task == NULL)
+		return false;
+	inbox_pop(&shard->inbox);
+	task->origin = ORIGIN_REQUEST;
+	task->told = request;
+	request->task = task;
+	shard->inbox_live++;
+	return true;
+}
+
+/* Ends the request that comes next if it needs no task. */
+static bool request_end_at_once(struct shard *shard, struct request *request)
+{
+	if (request->canceled)
+		request->status = status_make(STATUS_CANCELED);
+	else if (request->attempt == NULL || !request->attempt(request->argument))
+		return false;
+	inbox_pop(&shard->inbox);
+	request_end(request);
+	return true;
+}
+
 /* Whether a request had to stay for want of a stack. */
 static bool requests_receive(struct shard *shard)
 {
 	struct inbox *inbox = &shard->inbox;
 	unsigned taken = 0;
 	bool kept = false;
+	uint64_t start = 0;
 	while (taken < INBOX_BATCH && inbox_is_open(shard)) {
 		struct request *request = inbox_peek(inbox);
 		if (request == NULL)
 			break;
-		struct task *task =
-			task_create(shard, &request_type, request->run, request->argument, TASK_FOREGROUND);
-		if (task == NULL) {
+		if (start == 0 && request->attempt != NULL)
+			start = clock_now_ns();
+		if (!request_end_at_once(shard, request) && !request_begin(shard, request)) {
 			kept = true;
 			break;
 		}
-		inbox_pop(inbox);
-		task->origin = ORIGIN_REQUEST;
-		task->origin_data = request;
-		shard->inbox_live++;
 		taken++;
+		/* Attempts are work that no slice bounds. */
+		if (start != 0 && clock_now_ns() - start >= SLICE_NS)
+			break;
 	}
 	shard->counters.calls_received += taken;
+	shard->received |= taken > 0;
 	if (taken > 0)
 		inbox_tell_room(inbox);
 	return kept;
@@ -289,13 +416,40 @@ void shard_expire_timers(struct shard *shard)
 {
 	while (shard->timers != NULL && shard->timers->wake_ns <= shard->now_ns) {
 		struct task *task = shard->timers;
-		shard->timers = timer_heap_remove_first(task);
+		shard->timers = timer_heap_remove(task, task);
 		task_unpark(task);
+	}
+}
+
+/* --- cancels --- */
+
+static void cancel_live(void *context, const struct task *task)
+{
+	(void)context;
+	task_cancel((struct task *)(uintptr_t)task);
+}
+
+static void cancels_receive(struct shard *shard)
+{
+	if (atomic_load_explicit(&shard->cancel_all, memory_order_relaxed) != 0 &&
+	    atomic_exchange(&shard->cancel_all, 0) != 0) {
+		shard->cancels_all = true;
+		stack_pool_each_live(&shard->stacks, cancel_live, NULL);
+	}
+	if (atomic_load_explicit(&shard->canceled, memory_order_relaxed) == NULL)
+		return;
+	struct request *request = atomic_exchange(&shard->canceled, NULL);
+	while (request != NULL) {
+		struct request *next = request->next_canceled;
+		request_cancel_arrived(request); /* it may be gone then */
+		request = next;
 	}
 }
 
 bool shard_has_messages(struct shard *shard)
 {
+	if (atomic_load(&shard->canceled) != NULL || atomic_load(&shard->cancel_all) != 0)
+		return true;
 	if (shard->must_retry)
 		return false;
 	if (atomic_load(&shard->active) != 0)
@@ -305,13 +459,15 @@ bool shard_has_messages(struct shard *shard)
 
 bool shard_is_busy(struct shard *shard)
 {
-	return shard->live > 0 || shard->io->in_flight > 0 || shard->must_retry || shard_has_messages(shard);
+	return shard->live > 0 || shard->posts > 0 || shard->io->in_flight > 0 || shard->must_retry ||
+	       shard_has_messages(shard);
 }
 
 /*
  * While the runtime stops, `busy` counts the shards that have tasks. A quiet shard is made busy again
- * only by a call, whose sender is busy until after the receiver has counted itself; so once the count
- * is 0 nothing can happen any more.
+ * only by a call, whose sender is busy until after the receiver has counted itself (with a WAIT call because
+ * a task waits, with a NOWAIT call because its reply is not in); so once the count is 0 nothing can happen
+ * any more.
  */
 static void report_busy(struct shard *shard)
 {
@@ -335,21 +491,40 @@ static void report_busy(struct shard *shard)
 
 void shard_receive(struct shard *shard)
 {
+	cancels_receive(shard);
 	bool calls_kept = calls_receive(shard);
 	bool requests_kept = requests_receive(shard);
 	shard->must_retry = calls_kept || requests_kept;
+	shard_tell_others(shard); /* what was answered at once */
+}
+
+/* What the turn has spent so far is no task's. */
+static void look_away(struct shard *shard)
+{
+	if (clock_has_moved(shard->clock_mark)) {
+		shard_read_clock(shard);
+		return;
+	}
+	shard->look_ticks = clock_ticks();
+	shard->runs_unlooked = 0;
+	shard->types_mixed = false;
 }
 
 void shard_turn(struct shard *shard)
 {
 	shard->counters.turns++;
-	if (shard->io->in_flight > 0)
+	shard->received = shard->io->in_flight > 0;
+	if (shard->received)
 		(void)io_poll(shard->io, 0);
 	shard_receive(shard);
+	if (shard->received)
+		look_away(shard);
 	shard_expire_timers(shard);
 	report_busy(shard);
 	foreground_run(shard);
+	shard_tell_others(shard);
 	background_run(shard);
+	shard_tell_others(shard);
 }
 
 /* --- waiting --- */
@@ -437,12 +612,12 @@ static void shard_wait(struct shard *shard)
 	if (shard->io->in_flight > POLL_IO_FEW && budget_ns > POLL_IO_NS)
 		budget_ns = POLL_IO_NS;
 	if (budget_ns > 0 && poll_for_work(shard, start, budget_ns)) {
-		shard->now_ns = clock_now_ns();
+		shard_read_clock(shard);
 		return;
 	}
 	uint64_t before = clock_now_ns();
 	sleep_in_kernel(shard, before);
-	shard->now_ns = clock_now_ns();
+	shard_read_clock(shard);
 	uint64_t poll_ns_max = shard->runtime->poll_ns_max;
 	if (shard->now_ns - before < poll_ns_max)
 		shard->poll_ns = poll_ns_max;
@@ -504,12 +679,13 @@ void *shard_main(void *argument)
 	struct runtime *runtime = shard->runtime;
 	current_shard = shard;
 	fiber_of_thread(&shard->fiber);
+	signal_stack_set(&shard->fiber);
 	hold_take(shard);
 	if (!shard_start(shard)) {
 		stack_pool_destroy(&shard->stacks);
 		return NULL;
 	}
-	shard->now_ns = clock_now_ns();
+	shard_read_clock(shard);
 	while (atomic_load_explicit(&shard->exiting, memory_order_acquire) == 0) {
 		shard_turn(shard);
 		report_busy(shard);

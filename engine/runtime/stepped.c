@@ -372,7 +372,7 @@ static void run_in_shard(struct stepped *stepped, const struct choice *choice)
 	ASSERT(shard_current() == NULL);
 	shard_set_current(shard);
 	hold_take(shard);
-	shard->now_ns = clock_now_ns();
+	shard_read_clock(shard);
 	switch (choice->kind) {
 	case CHOICE_TURN:
 		stepped->counts[STEPPED_TASKS]++;
@@ -433,7 +433,8 @@ static void perform(struct stepped *stepped, const struct choice *choice)
 		run_in_shard(stepped, choice);
 	}
 	if (choice->kind == CHOICE_TURN)
-		detail = choice->shard->counters.switches << 32 ^ choice->shard->counters.tasks_spawned;
+		detail =
+			shard_counters(choice->shard)->switches << 32 ^ choice->shard->counters.tasks_spawned;
 	mix_words(stepped, actor, detail, stepped->choice_count);
 }
 
@@ -787,7 +788,7 @@ static void stepper_start(struct stepper *stepper, struct runtime *runtime)
 		struct shard *shard = runtime->shards[i];
 		shard->fiber = stepped->thread;
 		take_spare(SPARE_OF_SHARD, &shard->stacks);
-		shard->now_ns = clock_now_ns();
+		shard_read_clock(shard);
 		added->retry_ns[i] = UINT64_MAX;
 		all &= shard_start(shard);
 	}

@@ -23,10 +23,15 @@ void task_park(struct task *self)
 	leave(self, TASK_PARKED);
 }
 
-void task_unpark(struct task *task)
+/* A cancel that ends the wait takes the mark away; one that comes after the task was woken does not. */
+struct status task_park_cancelable(struct task *self)
 {
-	ASSERT(task->state == TASK_PARKED);
-	shard_make_ready(task->shard, task);
+	self->cancelable = self->shields == 0;
+	bool marked = self->cancelable;
+	leave(self, TASK_PARKED);
+	bool was_canceled = marked && !self->cancelable;
+	self->cancelable = false;
+	return was_canceled ? status_make(STATUS_CANCELED) : status_ok();
 }
 
 void task_suspend(struct task *self)
@@ -65,89 +70,278 @@ void task_yield(struct task *self)
 
 bool task_slice_spent(struct task *self)
 {
-	const struct shard *shard = self->shard;
+	struct shard *shard = self->shard;
+	shard_tell_others(shard);
 	bool foreground_waits = shard->foreground_waits > 0 || shard->ready_count[TASK_FOREGROUND] > 0;
 	uint64_t slice_ns = foreground_waits ? SLICE_SHORT_NS : SLICE_NS;
 	return clock_now_ns() - shard->run_start_ns >= slice_ns;
 }
 
-void task_sleep(struct task *self, uint64_t ns)
+static void timer_start(struct task *self, uint64_t ns)
 {
 	struct shard *shard = self->shard;
-	if (ns == 0) {
-		task_yield(self);
-		return;
-	}
 	uint64_t now = clock_now_ns();
 	self->wake_ns = ns > UINT64_MAX - now ? UINT64_MAX : now + ns;
 	self->wake_order = shard->timer_order++;
 	self->wait = WAIT_TIME;
 	shard->timers = timer_heap_add(shard->timers, self);
+}
+
+void task_sleep(struct task *self, uint64_t ns)
+{
+	if (ns == 0) {
+		task_yield(self);
+		return;
+	}
+	timer_start(self, ns);
 	task_park(self);
+}
+
+struct status task_sleep_cancelable(struct task *self, uint64_t ns)
+{
+	if (task_is_canceled(self))
+		return status_make(STATUS_CANCELED);
+	if (ns == 0) {
+		task_yield(self);
+		return status_ok();
+	}
+	timer_start(self, ns);
+	return task_park_cancelable(self);
 }
 
 /* --- spawning and ending --- */
 
-static void task_start(void *argument)
+/* A function that was called by who waits for it is a part of its caller, who has begun. */
+static bool runs_in_any_case(const struct task *task)
+{
+	return task->origin == ORIGIN_CALL && call_runs_in_any_case(task->told);
+}
+
+void task_start(void *argument)
 {
 	fiber_started();
 	struct task *self = argument;
-	self->run(self, self->argument);
+	if (__builtin_expect(self->canceled, 0) && !runs_in_any_case(self))
+		self->status = status_make(STATUS_CANCELED);
+	else
+		self->run(self, self->argument);
 	self->state = TASK_ENDED;
 	ASSERT(self->shard->current == self);
 	/* The loop takes the stack back and tells whoever waits, on the thread's own stack. */
-	fiber_switch(&self->fiber, &self->shard->fiber, 1);
-	__builtin_trap();
+	fiber_end(&self->fiber, &self->shard->fiber);
 }
 
-struct task *task_create(struct shard *shard, const struct task_type *type, task_function *run,
-			 void *argument, enum task_queue queue)
+static inline struct task *create(struct shard *shard, const struct task_type *type, task_function *run,
+				  void *argument, enum task_queue queue)
 {
 	ASSERT(type->stack_bytes <= STACK_BYTES_MAX);
-	size_t stack_bytes = type->stack_bytes < STACK_BYTES_MIN ? STACK_BYTES_MIN : type->stack_bytes;
-	struct task *task = stack_pool_take(&shard->stacks, stack_bytes);
+	struct task *task = stack_pool_take(&shard->stacks, type->stack_bytes);
 	if (task == NULL)
 		return NULL;
-	list_init(&task->link);
 	task->shard = shard;
 	task->type = type;
 	task->run = run;
 	task->argument = argument;
-	task->join = NULL;
-	task->origin = ORIGIN_SPAWN;
+	task->told = NULL;
 	task->queue = (uint8_t)queue;
 	task->resumed = false;
 	task->serving = false;
-	context_prepare(&task->fiber.context, task->fiber.stack_low, task->fiber.stack_size, task_start,
-			task);
+	task->canceled = shard->cancels_all;
+	task->cancelable = false;
+	task->unused_bits = 0;
+	task->origin = ORIGIN_SPAWN;
+	task->origin_shard = 0;
+	task->wait = 0;
+	task->shields = 0;
+	task->status = status_ok();
+	fiber_prepare(&task->fiber, task_start, task);
 	shard->live++;
 	task->number = ++shard->counters.tasks_spawned;
 	shard_make_ready(shard, task);
 	return task;
 }
 
+struct task *task_create(struct shard *shard, const struct task_type *type, task_function *run,
+			 void *argument, enum task_queue queue)
+{
+	return create(shard, type, run, argument, queue);
+}
+
 struct status task_spawn(struct shard *shard, const struct task_type *type, void *argument,
 			 enum task_queue queue, struct join *join)
+{
+	DASSERT(shard == shard_current());
+	struct task *task = create(shard, type, type->run, argument, queue);
+	if (task == NULL)
+		return status_make(STATUS_NO_MEMORY);
+	task->told = join;
+	if (join != NULL)
+		join->pending++;
+	return status_ok();
+}
+
+struct status task_spawn_handle(struct shard *shard, const struct task_type *type, void *argument,
+				enum task_queue queue, struct task_handle *handle, struct join *join)
 {
 	DASSERT(shard == shard_current());
 	struct task *task = task_create(shard, type, type->run, argument, queue);
 	if (task == NULL)
 		return status_make(STATUS_NO_MEMORY);
-	if (join != NULL) {
-		task->join = join;
+	task->origin = ORIGIN_HANDLE;
+	task->told = handle;
+	*handle = (struct task_handle) { .task = task, .join = join };
+	if (join != NULL)
 		join->pending++;
-	}
 	return status_ok();
+}
+
+void task_set_status(struct task *self, struct status status)
+{
+	DASSERT(self->shard->current == self);
+	self->status = status;
+}
+
+/* --- joins --- */
+
+static void join_await(struct task *self, struct join *join)
+{
+	ASSERT(join->waiter == NULL);
+	join->waiter = self;
 }
 
 void join_wait(struct task *self, struct join *join)
 {
 	while (join->pending > 0) {
-		ASSERT(join->waiter == NULL);
-		join->waiter = self;
+		join_await(self, join);
 		NOTE_WAIT(self, WAIT_JOIN);
 		task_park(self);
 	}
+}
+
+struct status join_wait_cancelable(struct task *self, struct join *join)
+{
+	while (join->pending > 0) {
+		if (task_is_canceled(self))
+			return status_make(STATUS_CANCELED);
+		join_await(self, join);
+		NOTE_WAIT(self, WAIT_JOIN);
+		if (!status_is_ok(task_park_cancelable(self)))
+			join->waiter = NULL;
+	}
+	return status_ok();
+}
+
+struct status join_barrier(struct task *self, struct join *join, uint32_t *errors)
+{
+	join_wait(self, join);
+	struct status status = join->status;
+	if (errors != NULL)
+		*errors = join->errors;
+	join_init(join);
+	return status;
+}
+
+/* `count`: none has. */
+static size_t first_ended(struct join *const *joins, size_t count)
+{
+	size_t place = 0;
+	while (place < count && joins[place]->pending > 0)
+		place++;
+	return place;
+}
+
+static void await_all(struct task *self, struct join *const *joins, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		join_await(self, joins[i]);
+}
+
+static void await_none(struct join *const *joins, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		joins[i]->waiter = NULL;
+}
+
+size_t join_wait_any(struct task *self, struct join *const *joins, size_t count)
+{
+	ASSERT(count > 0);
+	size_t place;
+	while ((place = first_ended(joins, count)) == count) {
+		await_all(self, joins, count);
+		NOTE_WAIT(self, WAIT_JOIN);
+		task_park(self);
+		await_none(joins, count);
+	}
+	return place;
+}
+
+struct status join_wait_any_cancelable(struct task *self, struct join *const *joins, size_t count,
+				       size_t *place)
+{
+	ASSERT(count > 0);
+	while ((*place = first_ended(joins, count)) == count) {
+		if (task_is_canceled(self))
+			return status_make(STATUS_CANCELED);
+		await_all(self, joins, count);
+		NOTE_WAIT(self, WAIT_JOIN);
+		struct status status = task_park_cancelable(self);
+		(void)status; /* it is looked at again */
+		await_none(joins, count);
+	}
+	return status_ok();
+}
+
+/* --- cancellation --- */
+
+bool task_is_canceled(const struct task *self)
+{
+	return self->canceled && self->shields == 0;
+}
+
+void task_shield(struct task *self)
+{
+	ASSERT(self->shields < UINT8_MAX);
+	self->shields++;
+}
+
+void task_unshield(struct task *self)
+{
+	ASSERT(self->shields > 0);
+	self->shields--;
+}
+
+void task_cancel(struct task *task)
+{
+	struct shard *shard = task->shard;
+	DASSERT(shard == shard_current());
+	ASSERT(task->state != TASK_ENDED);
+	if (task->canceled)
+		return;
+	task->canceled = true;
+	shard->counters.cancels++;
+	if (!task->cancelable || task->state != TASK_PARKED)
+		return;
+	task->cancelable = false;
+	switch ((enum task_wait)task->wait) {
+	case WAIT_CALL:
+		call_cancel(shard, task->call); /* its end will wake the task */
+		return;
+	case WAIT_TIME:
+		shard->timers = timer_heap_remove(shard->timers, task);
+		break;
+	case WAIT_LIST:
+		list_remove(&task->link);
+		break;
+	default:
+		break; /* a join: the task takes its name off itself */
+	}
+	task_unpark(task);
+}
+
+void task_handle_cancel(struct task_handle *handle)
+{
+	if (handle->task != NULL)
+		task_cancel(handle->task);
 }
 
 /* --- wait lists --- */
@@ -158,6 +352,16 @@ void wait_list_wait(struct task *self, struct wait_list *waiting)
 	list_add_last(&waiting->tasks, &self->link);
 	NOTE_WAIT(self, WAIT_LIST);
 	task_park(self);
+}
+
+struct status wait_list_wait_cancelable(struct task *self, struct wait_list *waiting)
+{
+	ASSERT(self->shard->current == self);
+	if (task_is_canceled(self))
+		return status_make(STATUS_CANCELED);
+	list_add_last(&waiting->tasks, &self->link);
+	NOTE_WAIT(self, WAIT_LIST);
+	return task_park_cancelable(self);
 }
 
 void wait_list_wake_one(struct wait_list *waiting)
@@ -178,21 +382,14 @@ void wait_list_wake_all(struct wait_list *waiting)
 static void batch_complete(struct io_request *request)
 {
 	struct io_batch *batch = request->context;
-	ASSERT(batch->pending > 0);
-	status_keep_first(&batch->status, request->status);
-	batch->pending--;
-	if (batch->pending == 0 && batch->waiter != NULL) {
-		struct task *waiter = batch->waiter;
-		batch->waiter = NULL;
-		task_unpark(waiter);
-	}
+	join_end(&batch->join, request->status);
 }
 
 void io_batch_start(struct shard *shard, struct io_batch *batch, struct io_request *request)
 {
 	request->complete = batch_complete;
 	request->context = batch;
-	batch->pending++;
+	batch->join.pending++;
 	io_submit(shard->io, request);
 }
 
@@ -200,15 +397,14 @@ void io_batch_start(struct shard *shard, struct io_batch *batch, struct io_reque
 static struct status batch_wait(struct task *self, struct io_batch *batch)
 {
 	struct shard *shard = self->shard;
-	while (batch->pending > 0) {
-		ASSERT(batch->waiter == NULL);
-		batch->waiter = self;
+	while (batch->join.pending > 0) {
+		join_await(self, &batch->join);
 		bool is_foreground = self->queue == TASK_FOREGROUND;
 		shard->foreground_waits += is_foreground;
 		task_park(self);
 		shard->foreground_waits -= is_foreground;
 	}
-	return batch->status;
+	return batch->join.status;
 }
 
 struct status io_batch_wait(struct task *self, struct io_batch *batch)
@@ -226,29 +422,15 @@ struct status task_io(struct task *self, struct io_request *request)
 	return batch_wait(self, &batch);
 }
 
-/* --- the thread's own stack --- */
-
-/*
- * The resident's loop, which waits on that stack for the task, runs the function and comes back: one
- * kind of switch for all machines and all sanitizers.
- */
-void call_on_thread_stack(void (*function)(void *argument), void *argument)
-{
-	struct shard *shard = shard_current();
-	if (shard == NULL || shard->current == NULL || shard->on_thread_stack) {
-		function(argument);
-		return;
-	}
-	struct task *self = shard->current;
-	shard->thread_function = function;
-	shard->thread_argument = argument;
-	fiber_switch(&self->fiber, &shard->fiber, 0);
-}
-
 struct task *task_current(void)
 {
 	struct shard *shard = shard_current();
 	return shard == NULL ? NULL : shard->current;
+}
+
+bool task_is_serving(const struct task *task)
+{
+	return task->serving;
 }
 
 struct shard *task_shard(const struct task *task)

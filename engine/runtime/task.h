@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/door.h"
 #include "base/list.h"
 #include "base/status.h"
 #include "io/io.h"
@@ -27,12 +28,21 @@ struct task;
 
 typedef void task_function(struct task *self, void *argument);
 
-/* Declared once for each task function, static const. */
+/*
+ * Declared once for each task function, static const, by designated initializers with `stack_bytes` in plain
+ * digits: what the task's frames need at most on its own stack, from the first to that of the deepest wait,
+ * 64 KiB at most. Engine tasks are held to it by scripts/check-stacks.sh. Up to 4 KiB stacks are packed side
+ * by side without guards, in steps of 512 B; what is larger is guarded. The functions of this header and of
+ * shard.h take at most 512 bytes of it. Calls that go deeper, or into code that nobody has measured, belong
+ * behind call_on_thread_stack (base/door.h).
+ */
 struct task_type {
 	const char *name;
 	task_function *run;
-	uint32_t stack_bytes; /* what its frames need at most; rounded up to a stack class, 64 KiB at most */
+	uint32_t stack_bytes;
 };
+
+enum { TASK_STACK_BYTES_MAX = 65536 };
 
 enum task_queue {
 	TASK_FOREGROUND,
@@ -41,9 +51,15 @@ enum task_queue {
 
 /* --- join: a count of tasks to wait for. Await one is a join of one. --- */
 
+/*
+ * Counts tasks of this shard, and NOWAIT calls (shard_post), that have not ended, and keeps what went wrong
+ * in them. The caller's, until all of them have ended; touched on one shard only. One task waits at a time.
+ */
 struct join {
 	uint32_t pending;
+	uint32_t errors; /* how many have ended with an error */
 	struct task *waiter;
+	struct status status; /* the first of these errors */
 };
 
 static inline void join_init(struct join *join)
@@ -58,8 +74,62 @@ static inline void join_init(struct join *join)
 MUST_CHECK struct status task_spawn(struct shard *shard, const struct task_type *type, void *argument,
 				    enum task_queue queue, struct join *join);
 
-/* Waits until all tasks spawned with the join have ended. */
+/* Waits until all that the join counts has ended. */
 MAY_SUSPEND void join_wait(struct task *self, struct join *join);
+
+/* Waits until all that one of the joins counts has ended; returns the first such join's place. `count` > 0.
+ */
+MAY_SUSPEND size_t join_wait_any(struct task *self, struct join *const *joins, size_t count);
+
+/*
+ * The barrier: waits as join_wait does, returns the first error and sets *errors (NULL: not wanted) to how
+ * many there were. The join begins anew: each error is told at one barrier.
+ */
+MAY_SUSPEND MUST_CHECK struct status join_barrier(struct task *self, struct join *join, uint32_t *errors);
+
+/* What the end of the calling task will say to whoever waits for it; STATUS_OK if it never calls this. In a
+ * function that runs for another shard: what its caller hears. */
+void task_set_status(struct task *self, struct status status);
+
+/* --- cancellation --- */
+
+/*
+ * A cancel asks, and never takes anything away by force. A task that has not begun ends without running. One
+ * that waits in a function whose name ends in _cancelable returns from there with STATUS_CANCELED, and so
+ * does every later such wait of its. All other waits go on as if nothing had been asked: what waits there has
+ * handed out memory of its own, or is in the middle of a change. Work without waits asks task_is_canceled.
+ */
+
+/* One task that may be canceled. The spawner's, until it has ended; touched on its shard only. */
+struct task_handle {
+	struct task *task;    /* NULL: it has ended */
+	struct status status; /* how it ended; STATUS_CANCELED also if it never ran */
+	struct join *join;    /* that counts it; may be NULL */
+};
+
+/* As task_spawn. */
+MUST_CHECK struct status task_spawn_handle(struct shard *shard, const struct task_type *type, void *argument,
+					   enum task_queue queue, struct task_handle *handle,
+					   struct join *join);
+
+/* Asks the task to end; nothing if it has. On its shard. It has not ended yet when this returns. */
+void task_handle_cancel(struct task_handle *handle);
+
+/* The same for a task that the caller knows not to have ended. */
+void task_cancel(struct task *task);
+
+/* Whether the calling task was asked to end, and is not shielded. */
+bool task_is_canceled(const struct task *self);
+
+/* Between the two, which nest, a task is as if it were not canceled: for what has to be done all the same. */
+void task_shield(struct task *self);
+void task_unshield(struct task *self);
+
+/* Each STATUS_OK, or STATUS_CANCELED: the wait ended early. What the join counts goes on. */
+MAY_SUSPEND MUST_CHECK struct status join_wait_cancelable(struct task *self, struct join *join);
+MAY_SUSPEND MUST_CHECK struct status join_wait_any_cancelable(struct task *self, struct join *const *joins,
+							      size_t count, size_t *place);
+MAY_SUSPEND MUST_CHECK struct status task_sleep_cancelable(struct task *self, uint64_t ns);
 
 /* --- giving way --- */
 
@@ -99,6 +169,8 @@ static inline void wait_list_init(struct wait_list *waiting)
 
 /* Suspends until woken. Woken tasks look at their condition again: wake-ups are hints, first come first. */
 MAY_SUSPEND void wait_list_wait(struct task *self, struct wait_list *waiting);
+/* STATUS_CANCELED: it was not woken, and is not in the list any more. */
+MAY_SUSPEND MUST_CHECK struct status wait_list_wait_cancelable(struct task *self, struct wait_list *waiting);
 void wait_list_wake_one(struct wait_list *waiting);
 void wait_list_wake_all(struct wait_list *waiting);
 static inline bool wait_list_is_empty(const struct wait_list *waiting)
@@ -108,19 +180,18 @@ static inline bool wait_list_is_empty(const struct wait_list *waiting)
 
 /* --- I/O --- */
 
-/* Submits the request on the shard's ring and waits for it; returns request->status. */
+/* Submits the request on the shard's ring and waits for it; returns request->status. A request that was
+ * submitted is finished, also for a task that is canceled. */
 MAY_SUSPEND MUST_CHECK struct status task_io(struct task *self, struct io_request *request);
 
-/* Many requests tied to one task. */
+/* Many requests tied to one task. Their join counts them: it may be waited for among others. */
 struct io_batch {
-	uint32_t pending;
-	struct task *waiter;
-	struct status status; /* the first that failed */
+	struct join join;
 };
 
 static inline void io_batch_init(struct io_batch *batch)
 {
-	*batch = (struct io_batch) { .status = { 0, 0 } };
+	join_init(&batch->join);
 }
 
 /* Submits without waiting; `request->complete` and `context` are used by the batch. */
@@ -129,16 +200,11 @@ void io_batch_start(struct shard *shard, struct io_batch *batch, struct io_reque
 /* Waits until all started requests of the batch are complete; the first failure, if any. */
 MAY_SUSPEND MUST_CHECK struct status io_batch_wait(struct task *self, struct io_batch *batch);
 
-/* --- the thread's own stack --- */
-
-/*
- * Runs function(argument) on the stack of the thread, for code with deep frames (codecs, libraries,
- * formatting, callbacks). The function must not suspend. From outside a task it is a plain call.
- */
-void call_on_thread_stack(void (*function)(void *argument), void *argument);
-
 /* The task that runs on the calling thread, NULL outside of any. */
 struct task *task_current(void);
+
+/* Whether it runs a function for another shard, and so must make no call. */
+bool task_is_serving(const struct task *task);
 
 struct shard *task_shard(const struct task *task);
 const char *task_name(const struct task *task);

@@ -36,10 +36,11 @@ static inline bool take_view(struct table_reader *reader, struct table_lookup *l
 	return false;
 }
 
-/* Which block: TABLE_FOUND, and lookup->block_* say it. */
+/* Which block: TABLE_FOUND, and lookup->block_* say it. *next: ask the partition that lookup now names. */
 static inline enum table_answer ask_partition(struct table_reader *reader, struct slice key, uint64_t hash,
-					      struct table_lookup *lookup)
+					      struct table_lookup *lookup, bool *next)
 {
+	*next = false;
 	struct buffer_view view;
 	struct partition partition;
 	uint64_t offset = reader_partition_offset(reader, lookup->partition);
@@ -75,12 +76,13 @@ static inline enum table_answer ask_partition(struct table_reader *reader, struc
 		return TABLE_FOUND;
 	}
 	/* A key whose versions crossed the partition's last block goes on in the next partition. */
-	bool next = maybe && lookup->block != BLOCK_TO_SEARCH;
+	*next = maybe && lookup->block != BLOCK_TO_SEARCH && lookup->partition + 1 < reader->top.count;
 	buffer_release(reader->pool, &view);
-	if (!next || ++lookup->partition == reader->top.count)
-		return TABLE_ABSENT;
-	lookup->block = 0;
-	return ask_partition(reader, key, hash, lookup);
+	if (*next) {
+		lookup->partition++;
+		lookup->block = 0;
+	}
+	return TABLE_ABSENT;
 }
 
 /* The answer of the block that lookup->block_* name; TABLE_ABSENT with `continues`: ask the next one. */
@@ -130,7 +132,10 @@ enum table_answer table_get(struct table *table, struct slice key, uint64_t hash
 	}
 	for (;;) {
 		if (lookup->stage == LOOKUP_PARTITION) {
-			enum table_answer answer = ask_partition(reader, key, hash, lookup);
+			bool next;
+			enum table_answer answer = ask_partition(reader, key, hash, lookup, &next);
+			if (next)
+				continue;
 			if (answer != TABLE_FOUND)
 				return answer;
 			lookup->stage = LOOKUP_BLOCK;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/door.h"
 #include "base/memory.h"
 
 #include "base/poison.h"
@@ -40,15 +41,28 @@ struct status variant_default_options(const struct component *component, void **
 	return status_ok();
 }
 
+struct size_call {
+	const struct codec_ops *codec;
+	const void *options;
+	size_t size;
+};
+
+static void ask_context_size(void *argument)
+{
+	struct size_call *call = argument;
+	call->size = call->codec->context_size(call->options);
+}
+
 struct status variant_codec_context(const struct codec_ops *codec, const void *options, void **context)
 {
 	*context = NULL;
-	size_t size = codec->context_size(options);
-	if (size == 0)
+	struct size_call call = { .codec = codec, .options = options };
+	call_on_thread_stack(ask_context_size, &call);
+	if (call.size == 0)
 		return status_ok();
-	*context = memory_allocate_aligned(64, size);
+	*context = memory_allocate_aligned(64, call.size);
 	if (*context == NULL)
 		return status_make(STATUS_NO_MEMORY);
-	memset(*context, 0, size);
+	memset(*context, 0, call.size);
 	return status_ok();
 }

@@ -139,15 +139,6 @@ static struct status lookup_result(struct tree *tree, struct tree_lookup *lookup
 	return status_ok();
 }
 
-MAY_SUSPEND static struct status lookup_tables(struct task *self, struct tree *tree,
-					       struct tree_lookup *lookup, struct store_value *value)
-{
-	enum table_answer answer;
-	while ((answer = lookup_step(tree, lookup)) == TABLE_NEEDS)
-		TRY(table_load(self, lookup->live->table, &lookup->lookup));
-	return lookup_result(tree, lookup, answer, value);
-}
-
 /* False: no memtable has a version of the key that the sequence sees. */
 static bool get_from_memtables(struct tree *tree, struct slice key, uint64_t sequence,
 			       struct store_value *value, struct status *status)
@@ -192,20 +183,55 @@ static void lookup_end(struct tree *tree, struct tree_lookup *lookup)
 		tree_schedule(tree);
 }
 
+/* A get by a task: what it does between two waits runs on the thread's stack, for components may go deep. */
+struct tree_get {
+	struct tree *tree;
+	struct tree_lookup lookup; /* key, hash and sequence are the caller's */
+	struct store_value *value;
+	struct status status;
+	bool in_tables;
+	bool has_ended;
+};
+
+/* Until it has ended, or table_load must come before the next step; get->status: how that went. */
+static void get_step(void *argument)
+{
+	struct tree_get *get = argument;
+	struct tree *tree = get->tree;
+	struct tree_lookup *lookup = &get->lookup;
+	if (!get->in_tables) {
+		get->has_ended =
+			get_from_memtables(tree, lookup->key, lookup->sequence, get->value, &get->status) ||
+			get_from_records(tree, lookup->key, lookup->hash, lookup->sequence, get->value);
+		if (get->has_ended)
+			return;
+		*lookup = lookup_begin(tree, lookup->key, lookup->hash, lookup->sequence);
+		get->in_tables = true;
+	}
+	if (status_is_ok(get->status)) {
+		enum table_answer answer = lookup_step(tree, lookup);
+		if (answer == TABLE_NEEDS)
+			return;
+		get->status = lookup_result(tree, lookup, answer, get->value);
+	}
+	lookup_end(tree, lookup);
+	tree->counters.reads_found += status_is_ok(get->status);
+	get->has_ended = true;
+}
+
 MAY_SUSPEND struct status tree_get(struct task *self, struct store *store, struct slice key, uint64_t hash,
 				   uint64_t sequence, struct store_value *value)
 {
-	struct tree *tree = tree_of(store);
-	struct status status;
-	if (get_from_memtables(tree, key, sequence, value, &status))
-		return status;
-	if (get_from_records(tree, key, hash, sequence, value))
-		return status_ok();
-	struct tree_lookup lookup = lookup_begin(tree, key, hash, sequence);
-	status = lookup_tables(self, tree, &lookup, value);
-	lookup_end(tree, &lookup);
-	tree->counters.reads_found += status_is_ok(status);
-	return status;
+	struct tree_get get = { .tree = tree_of(store), .value = value };
+	get.lookup.key = key;
+	get.lookup.hash = hash;
+	get.lookup.sequence = sequence;
+	call_on_thread_stack(get_step, &get);
+	while (!get.has_ended) {
+		get.status = table_load(self, get.lookup.live->table, &get.lookup.lookup);
+		call_on_thread_stack(get_step, &get);
+	}
+	return get.status;
 }
 
 /* A get without a task while it waits for a read. */
@@ -222,6 +248,8 @@ static enum store_answer try_tables(struct tree *tree, struct store_get *get, st
 	struct tree_lookup *lookup = &try->lookup;
 	enum table_answer answer = lookup_step(tree, lookup);
 	if (answer == TABLE_NEEDS) {
+		if (get->memory_only)
+			return STORE_TASK;
 		try->load = table_load_begin(lookup->live->table, &lookup->lookup);
 		if (try->load == NULL)
 			return STORE_TASK;

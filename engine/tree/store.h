@@ -86,6 +86,7 @@ struct store_get {
 	struct slice key;
 	uint64_t hash;
 	uint64_t sequence;
+	bool memory_only;     /* STORE_TASK instead of STORE_READ */
 	struct status status; /* STORE_DONE */
 	struct store_value value;
 	struct io_request *read;	 /* STORE_READ */
@@ -105,7 +106,7 @@ struct store_stat {
 	bool is_gauge;
 };
 
-enum { STORE_STATS_MAX = 96 };
+enum { STORE_STATS_MAX = 128 };
 
 struct store_ops {
 	const char *name;

@@ -458,8 +458,24 @@ static void put_runtime(struct stat_writer *writer, const struct shard_counters 
 	put_stat(writer, "runtime.wakes_sent", c->wakes_sent, false);
 	put_stat(writer, "runtime.borrows", c->borrows, false);
 	put_stat(writer, "runtime.slice_overruns", c->slice_overruns, false);
-	put_stat(writer, "runtime.foreground_ns", c->foreground_ns, false);
-	put_stat(writer, "runtime.background_ns", c->background_ns, false);
+	put_stat(writer, "runtime.posts_sent", c->posts_sent, false);
+	put_stat(writer, "runtime.post_errors", c->post_errors, false);
+	put_stat(writer, "runtime.mailbox_waits", c->mailbox_waits, false);
+	put_stat(writer, "runtime.cancels", c->cancels, false);
+	const struct shard_queue_counters *front = &c->queues[TASK_FOREGROUND];
+	put_stat(writer, "runtime.foreground_runs", front->runs, false);
+	put_stat(writer, "runtime.foreground_ns", front->run_ns, false);
+	put_stat(writer, "runtime.foreground_wait_ns", front->wait_ns, false);
+	put_stat(writer, "runtime.foreground_waits_100us", front->waits[WAITS_OVER_100_US], false);
+	put_stat(writer, "runtime.foreground_waits_1ms", front->waits[WAITS_OVER_1_MS], false);
+	put_stat(writer, "runtime.foreground_waits_10ms", front->waits[WAITS_OVER_10_MS], false);
+	const struct shard_queue_counters *back = &c->queues[TASK_BACKGROUND];
+	put_stat(writer, "runtime.background_runs", back->runs, false);
+	put_stat(writer, "runtime.background_ns", back->run_ns, false);
+	put_stat(writer, "runtime.background_wait_ns", back->wait_ns, false);
+	put_stat(writer, "runtime.background_waits_100us", back->waits[WAITS_OVER_100_US], false);
+	put_stat(writer, "runtime.background_waits_1ms", back->waits[WAITS_OVER_1_MS], false);
+	put_stat(writer, "runtime.background_waits_10ms", back->waits[WAITS_OVER_10_MS], false);
 }
 
 static void put_shape(struct stat_writer *writer, const struct tree *tree)

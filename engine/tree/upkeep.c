@@ -11,7 +11,6 @@
 enum {
 	RETRY_NS_FIRST = 50 * 1000 * 1000, /* after a background error; doubles up to the next */
 	RETRY_NS_LAST = 1000 * 1000 * 1000,
-	BACKGROUND_STACK_BYTES = 48 << 10,
 };
 
 /* --- what flush and merge share --- */
@@ -646,9 +645,23 @@ static void run_merge(struct task *self, void *argument)
 
 /* --- scheduling --- */
 
-static const struct task_type flush_task = { "flush", run_flush, BACKGROUND_STACK_BYTES };
-static const struct task_type merge_task = { "merge", run_merge, BACKGROUND_STACK_BYTES };
-static const struct task_type reaper_task = { "reap", run_reaper, BACKGROUND_STACK_BYTES };
+static const struct task_type flush_task = {
+	.name = "flush",
+	.run = run_flush,
+	.stack_bytes = 3072,
+};
+
+static const struct task_type merge_task = {
+	.name = "merge",
+	.run = run_merge,
+	.stack_bytes = 3584,
+};
+
+static const struct task_type reaper_task = {
+	.name = "reap",
+	.run = run_reaper,
+	.stack_bytes = 1024,
+};
 
 /* Starts the most urgent merge; false: none is due (or none can start now). */
 static bool schedule_merge(struct tree *tree)
@@ -677,10 +690,10 @@ out:
 	return started;
 }
 
-void tree_schedule(struct tree *tree)
+/* On the thread's stack: a policy may go deep. */
+static void schedule(void *argument)
 {
-	if (tree->replaying)
-		return;
+	struct tree *tree = argument;
 	struct shard *shard = tree->options.shard;
 	bool healthy = status_is_ok(tree->failure);
 	if (tree->immutable_count > 0 && !tree->flush_running && healthy) {
@@ -696,6 +709,12 @@ void tree_schedule(struct tree *tree)
 		if (!status_is_ok(task_spawn(shard, &reaper_task, tree, TASK_BACKGROUND, &tree->background)))
 			tree->reaper_running = false;
 	}
+}
+
+void tree_schedule(struct tree *tree)
+{
+	if (!tree->replaying)
+		call_on_thread_stack(schedule, tree);
 }
 
 MAY_SUSPEND struct status tree_flush(struct task *self, struct store *store)

@@ -104,11 +104,12 @@ MAY_SUSPEND static struct status write_wait_for_room(struct task *self, struct t
 			return write_timeout(tree);
 		tree->counters.write_waits++;
 		if (at == UINT64_MAX) {
-			task_sleep(self, STOPPED_LOOK_NS);
+			TRY(task_sleep_cancelable(self, STOPPED_LOOK_NS));
 			tree_rotate_if_due(tree);
 			tree_schedule(tree);
 		} else {
-			task_sleep(self, at - now < DELAYED_LOOK_NS ? at - now : DELAYED_LOOK_NS);
+			uint64_t wait_ns = at - now < DELAYED_LOOK_NS ? at - now : DELAYED_LOOK_NS;
+			TRY(task_sleep_cancelable(self, wait_ns));
 		}
 		tree_update_pacing(tree);
 	}
@@ -269,6 +270,19 @@ static struct status apply_unlogged(struct tree *tree, const struct slice *piece
 	return status_ok();
 }
 
+struct unlogged_call {
+	struct tree *tree;
+	const struct slice *pieces;
+	size_t count;
+	struct status status;
+};
+
+static void apply_on_thread_stack(void *argument)
+{
+	struct unlogged_call *call = argument;
+	call->status = apply_unlogged(call->tree, call->pieces, call->count);
+}
+
 MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, const struct slice *pieces,
 				     size_t count, size_t user_bytes, enum wal_durability durability)
 {
@@ -294,7 +308,9 @@ MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, con
 		if (tree->unapplied && sequence >= tree->unapplied_from)
 			return tree->failure;
 	} else {
-		TRY(apply_unlogged(tree, pieces, count));
+		struct unlogged_call call = { .tree = tree, .pieces = pieces, .count = count };
+		call_on_thread_stack(apply_on_thread_stack, &call);
+		TRY(call.status);
 	}
 	tree->counters.writes++;
 	tree->counters.write_bytes += user_bytes;

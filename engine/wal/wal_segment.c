@@ -380,5 +380,5 @@ static MAY_SUSPEND void keeper_run(struct task *self, void *argument)
 const struct task_type wal_keeper_type = {
 	.name = "wal_keeper",
 	.run = keeper_run,
-	.stack_bytes = 16 << 10,
+	.stack_bytes = 1024,
 };

@@ -509,5 +509,5 @@ static MAY_SUSPEND void writer_run(struct task *self, void *argument)
 const struct task_type wal_writer_type = {
 	.name = "wal_writer",
 	.run = writer_run,
-	.stack_bytes = 16 << 10,
+	.stack_bytes = 1536,
 };
