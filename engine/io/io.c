@@ -82,6 +82,11 @@ struct status io_create(const char *backend, const struct io_options *options, s
 	return io_create_as_named(replaced ? stand_in : backend, options, io, notice, notice_size);
 }
 
+bool io_is_of_release(const struct io *io)
+{
+	return io->backend == &io_backend_uring || io->backend == &io_backend_posix;
+}
+
 static void prepare(struct io *io, struct io_request *request)
 {
 	request->status = status_ok();

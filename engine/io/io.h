@@ -157,6 +157,9 @@ void io_backend_add(const struct io_backend *backend);
  * tests of what stands above. NULL: no more. */
 void io_set_stand_in(const char *backend);
 
+/* Whether it is one of a release: only their calls are counted where tasks get stacks that just suffice. */
+bool io_is_of_release(const struct io *io);
+
 static inline void io_destroy(struct io *io)
 {
 	io->backend->destroy(io);

@@ -143,6 +143,7 @@ struct stack_pool {
 	struct stack_chunk *open[STACK_CLASS_COUNT]; /* with a slot to give */
 	struct stack_chunk *chunks;		     /* all */
 	bool is_painted;			     /* see stack_marks_begin */
+	bool has_room; /* each task gets the largest stack: its frames are not those that were counted */
 };
 
 void stack_pool_init(struct stack_pool *pool);

@@ -643,7 +643,7 @@ static struct status take_stacks_ahead(struct shard *shard)
 {
 	if (!shard->runtime->stacks_ahead)
 		return status_ok();
-	struct task *task = stack_pool_take(&shard->stacks, CALL_STACK_BYTES);
+	struct task *task = stack_pool_take(&shard->stacks, TASK_STACK_BYTES_MAX);
 	if (task == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	stack_pool_give(&shard->stacks, task);
@@ -659,6 +659,8 @@ bool shard_start(struct shard *shard)
 	if (status_is_ok(status))
 		status = io_create(runtime->io_backend, &runtime->io_options, &shard->io, notice,
 				   sizeof(notice));
+	if (status_is_ok(status))
+		shard->stacks.has_room = !io_is_of_release(shard->io);
 	pthread_mutex_lock(&runtime->lock);
 	shard->start_status = status;
 	if (status_is_ok(status))

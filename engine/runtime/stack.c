@@ -290,7 +290,7 @@ static __attribute__((noinline)) bool grow(struct stack_pool *pool, unsigned sta
 
 struct task *stack_pool_take(struct stack_pool *pool, size_t stack_bytes)
 {
-	unsigned stack_class = stack_class_of(stack_bytes);
+	unsigned stack_class = stack_class_of(pool->has_room ? TASK_STACK_BYTES_MAX : stack_bytes);
 	if (pool->open[stack_class] == NULL && !grow(pool, stack_class))
 		return NULL;
 	struct stack_chunk *chunk = pool->open[stack_class];

@@ -131,8 +131,8 @@ void task_start(void *argument)
 	fiber_end(&self->fiber, &self->shard->fiber);
 }
 
-static inline struct task *create(struct shard *shard, const struct task_type *type, task_function *run,
-				  void *argument, enum task_queue queue)
+static inline struct task *new_task(struct shard *shard, const struct task_type *type, task_function *run,
+				    void *argument, enum task_queue queue)
 {
 	ASSERT(type->stack_bytes <= STACK_BYTES_MAX);
 	struct task *task = stack_pool_take(&shard->stacks, type->stack_bytes);
@@ -164,14 +164,14 @@ static inline struct task *create(struct shard *shard, const struct task_type *t
 struct task *task_create(struct shard *shard, const struct task_type *type, task_function *run,
 			 void *argument, enum task_queue queue)
 {
-	return create(shard, type, run, argument, queue);
+	return new_task(shard, type, run, argument, queue);
 }
 
 struct status task_spawn(struct shard *shard, const struct task_type *type, void *argument,
 			 enum task_queue queue, struct join *join)
 {
 	DASSERT(shard == shard_current());
-	struct task *task = create(shard, type, type->run, argument, queue);
+	struct task *task = new_task(shard, type, type->run, argument, queue);
 	if (task == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	task->told = join;

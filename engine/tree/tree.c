@@ -524,21 +524,35 @@ static size_t tree_stats(struct store *store, struct store_stat *stats)
 	return writer.count;
 }
 
-#define TREE_ROW                                                                                 \
-	.name = "tree", .open = tree_open, .close = tree_close, .write = tree_write,             \
-	.value_release = tree_value_release, .try_write = tree_try_write,                        \
-	.wait_published = tree_wait_published, .flush = tree_flush, .wait_idle = tree_wait_idle, \
-	.verify = tree_verify, .stats = tree_stats
-
 const struct store_ops tree_store = {
-	TREE_ROW,
+	.name = "tree",
+	.open = tree_open,
+	.close = tree_close,
+	.write = tree_write,
+	.try_write = tree_try_write,
+	.wait_published = tree_wait_published,
+	.value_release = tree_value_release,
+	.flush = tree_flush,
+	.wait_idle = tree_wait_idle,
+	.verify = tree_verify,
+	.stats = tree_stats,
 	.get = tree_get,
 	.try_get = tree_try_get,
 	.cursor_create = tree_cursor_create,
 };
 
 const struct store_ops tree_torn_store = {
-	TREE_ROW,
+	.name = "tree",
+	.open = tree_open,
+	.close = tree_close,
+	.write = tree_write,
+	.try_write = tree_try_write,
+	.wait_published = tree_wait_published,
+	.value_release = tree_value_release,
+	.flush = tree_flush,
+	.wait_idle = tree_wait_idle,
+	.verify = tree_verify,
+	.stats = tree_stats,
 	.get = tree_torn_get,
 	.try_get = tree_torn_try_get,
 	.cursor_create = tree_torn_cursor_create,
