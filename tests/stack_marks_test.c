@@ -10,7 +10,8 @@
 #include "database/database_test.h"
 #include "runtime/internal.h"
 
-#if defined(CASCADE_DEBUG) || defined(FIBER_ASAN) || defined(FIBER_TSAN) || defined(CASCADE_UCONTEXT)
+#if defined(CASCADE_DEBUG) || defined(FIBER_ASAN) || defined(FIBER_TSAN) || defined(CASCADE_UCONTEXT) || \
+	defined(CASCADE_PLANTED)
 enum { IS_LIKE_A_RELEASE = 0 };
 #else
 enum { IS_LIKE_A_RELEASE = 1 };

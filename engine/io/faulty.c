@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/door.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "io/backend.h"
@@ -646,9 +647,16 @@ static struct wrapped *wrap(struct faulty_io *io, struct io_request *request)
 	return wrapped;
 }
 
-static void faulty_submit(struct io *base, struct io_request *request)
+/* Of a task, whose stack has no room for what follows. */
+struct submission {
+	struct faulty_io *io;
+	struct io_request *request;
+};
+
+static void submit_on_thread_stack(void *argument)
 {
-	struct faulty_io *io = faulty_of(base);
+	struct faulty_io *io = ((const struct submission *)argument)->io;
+	struct io_request *request = ((const struct submission *)argument)->request;
 	struct wrapped *wrapped = wrap(io, request);
 	const char *path = path_of(io, request);
 	choose(io->plan, wrapped, path);
@@ -664,6 +672,11 @@ static void faulty_submit(struct io *base, struct io_request *request)
 		remove_file(io, request->file);
 	if (goes_on)
 		io_submit(io->inner, &wrapped->inner);
+}
+
+static void faulty_submit(struct io *base, struct io_request *request)
+{
+	call_on_thread_stack(submit_on_thread_stack, &(struct submission) { faulty_of(base), request });
 }
 
 /* --- requests that their callers carry out --- */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/door.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "io/simulated_internal.h"
@@ -743,16 +744,28 @@ static unsigned simulated_poll(struct io *io, uint64_t wait_ns)
 	}
 }
 
-static void simulated_submit(struct io *io, struct io_request *request)
+/* Of a task, whose stack has no room for an allocation. */
+struct submission {
+	struct simulated *simulated;
+	struct io_request *request;
+};
+
+static void submit_on_thread_stack(void *argument)
 {
-	struct simulated *simulated = simulated_of(io);
+	const struct submission *submission = argument;
+	struct simulated *simulated = submission->simulated;
 	struct sim_call *call = sim_take(sizeof(*call));
 	call->simulated = simulated;
-	call->request = request;
+	call->request = submission->request;
 	call->submitted = ++simulated->world->stamp;
 	*simulated->fresh_end = call;
 	simulated->fresh_end = &call->next;
 	simulated->fresh_count++;
+}
+
+static void simulated_submit(struct io *io, struct io_request *request)
+{
+	call_on_thread_stack(submit_on_thread_stack, &(struct submission) { simulated_of(io), request });
 }
 
 /*

@@ -137,7 +137,28 @@ struct task *task_create(struct shard *shard, const struct task_type *type, task
 
 enum { STACK_CLASS_COUNT = 13 };
 
-struct stack_chunk;
+enum {
+	STACK_CHUNK_BYTES = 1024 * 1024,
+	STACK_STEP_BYTES = 512, /* of the small classes */
+	STACK_SMALL_CLASSES = 8,
+};
+
+/* At the beginning of the chunk's memory, which is aligned to its size. */
+struct stack_chunk {
+	struct stack_chunk *next;      /* of the pool */
+	struct stack_chunk *next_open; /* of the class, with a slot to give */
+	struct task *idle;	       /* given back, the latest first, by heap_next */
+	struct task *next_ordered;     /* of the slot `ordered` */
+	unsigned *stack_ids;	       /* Valgrind's; NULL: nobody watches */
+	uint16_t slots;
+	uint16_t live;	       /* slots in use */
+	uint16_t ordered;      /* slots from here on are handed out in their order, once `idle` is empty */
+	uint16_t made;	       /* slots from here on were never handed out */
+	uint32_t header_bytes; /* before the first slot */
+	uint32_t slot_bytes;
+	uint32_t guard_bytes; /* 0: none */
+	uint32_t stack_class;
+};
 
 struct stack_pool {
 	struct stack_chunk *open[STACK_CLASS_COUNT]; /* with a slot to give */
@@ -154,6 +175,54 @@ void stack_pool_move(struct stack_pool *to, struct stack_pool *from);
  * stack_class are set. NULL: no memory. */
 struct task *stack_pool_take(struct stack_pool *pool, size_t stack_bytes);
 void stack_pool_give(struct stack_pool *pool, struct task *task);
+
+static inline struct stack_chunk *stack_chunk_of(struct task *task)
+{
+	return (struct stack_chunk *)((uintptr_t)task & ~(uintptr_t)(STACK_CHUNK_BYTES - 1));
+}
+
+/* Whether there is a short way for what most spawns and ends do: no sanitizer looks on, frames are as
+ * counted. */
+#if !defined(CASCADE_DEBUG) && !defined(CASCADE_UCONTEXT) && !defined(CASCADE_PLANTED) && \
+	!defined(FIBER_ASAN) && !defined(FIBER_TSAN)
+#define STACKS_ARE_PLAIN 1
+#else
+#define STACKS_ARE_PLAIN 0
+#endif
+
+/* A small stack that is at hand; NULL: it takes stack_pool_take. */
+static inline struct task *stack_pool_take_short(struct stack_pool *pool, size_t stack_bytes)
+{
+	size_t stack_class = (stack_bytes - 1) / STACK_STEP_BYTES;
+	if (!STACKS_ARE_PLAIN || stack_class >= STACK_SMALL_CLASSES || pool->open[stack_class] == NULL)
+		return NULL;
+	struct stack_chunk *chunk = pool->open[stack_class];
+	struct task *task = chunk->idle;
+	if (task != NULL) {
+		chunk->idle = task->heap_next;
+	} else if (chunk->ordered < chunk->made) {
+		task = chunk->next_ordered;
+		chunk->next_ordered = (struct task *)(void *)((char *)task + chunk->slot_bytes);
+		chunk->ordered++;
+	} else {
+		return NULL;
+	}
+	if (++chunk->live == chunk->slots)
+		pool->open[stack_class] = chunk->next_open;
+	return task;
+}
+
+/* False: it takes stack_pool_give. */
+static inline bool stack_pool_give_short(const struct stack_pool *pool, struct task *task)
+{
+	struct stack_chunk *chunk = stack_chunk_of(task);
+	if (!STACKS_ARE_PLAIN || pool->is_painted || chunk->live == chunk->slots || chunk->live == 1)
+		return false;
+	chunk->live--;
+	task->heap_next = chunk->idle;
+	chunk->idle = task;
+	return true;
+}
 /* Calls `each` for every task of the pool that has begun and not ended, for reports. */
 void stack_pool_each_live(const struct stack_pool *pool, void (*each)(void *context, const struct task *task),
 			  void *context);

@@ -106,11 +106,13 @@ static void handle_end(struct task_handle *handle, struct status status)
 		join_end(handle->join, status);
 }
 
-static __attribute__((noinline)) void tell_end(struct shard *shard, enum task_origin origin, uint32_t from,
-					       void *told, struct status status)
+static void tell_end(struct shard *shard, enum task_origin origin, uint32_t from, void *told,
+		     struct status status)
 {
 	switch (origin) {
 	case ORIGIN_SPAWN:
+		if (told != NULL)
+			join_end(told, status);
 		break;
 	case ORIGIN_HANDLE:
 		handle_end(told, status);
@@ -126,7 +128,7 @@ static __attribute__((noinline)) void tell_end(struct shard *shard, enum task_or
 	}
 }
 
-static inline void task_finish(struct shard *shard, struct task *task)
+static __attribute__((noinline)) void task_finish(struct shard *shard, struct task *task)
 {
 	enum task_origin origin = (enum task_origin)task->origin;
 	uint32_t from = task->origin_shard;
@@ -135,10 +137,19 @@ static inline void task_finish(struct shard *shard, struct task *task)
 	stack_pool_give(&shard->stacks, task);
 	ASSERT(shard->live > 0);
 	shard->live--;
-	if (origin != ORIGIN_SPAWN)
-		tell_end(shard, origin, from, told, status);
-	else if (told != NULL)
-		join_end(told, status);
+	tell_end(shard, origin, from, told, status);
+}
+
+/* The end of most tasks, who have a join and no errors; else false. */
+static inline bool task_finish_short(struct shard *shard, struct task *task)
+{
+	struct join *join = task->told;
+	if (task->origin != ORIGIN_SPAWN || task->status.code != STATUS_OK || join == NULL ||
+	    join->pending <= 1 || !stack_pool_give_short(&shard->stacks, task))
+		return false;
+	shard->live--;
+	join->pending--;
+	return true;
 }
 
 /* Runs the task until it suspends or ends. With ucontext its calls on the thread's stack are served here. */
@@ -159,7 +170,7 @@ static inline void task_run(struct shard *shard, struct task *task)
 	}
 #endif
 	shard->current = NULL;
-	if (task->state == TASK_ENDED)
+	if (task->state == TASK_ENDED && !task_finish_short(shard, task))
 		task_finish(shard, task);
 }
 
@@ -247,14 +258,13 @@ static __attribute__((noinline)) void type_changes(struct shard *shard, const st
 	shard->last_is_trusted = shard->trusted[trust_place(type)] == type;
 }
 
-static inline void run_task(struct shard *shard, struct task *task)
+static __attribute__((always_inline)) inline void run_task(struct shard *shard, struct task *task,
+							   struct shard_queue_counters *queue)
 {
 	const struct task_type *type = task->type;
-	struct shard_queue_counters *queue = &shard->counters.queues[task->queue];
 	uint64_t waited_ns = shard->now_ns - task->ready_ns;
 	task->link.previous->next = task->link.next;
 	task->link.next->previous = task->link.previous;
-	shard->ready_count[task->queue]--;
 	queue->runs++;
 	queue->wait_ns += waited_ns;
 	if (__builtin_expect(waited_ns > 100 * 1000, 0))
@@ -268,19 +278,26 @@ static inline void run_task(struct shard *shard, struct task *task)
 
 void shard_run_task(struct shard *shard, struct task *task)
 {
-	run_task(shard, task);
+	struct shard_queue_counters *queue = &shard->counters.queues[task->queue];
+	shard->ready_count[task->queue]--;
+	run_task(shard, task, queue);
 }
 
 /*
- * Runs at most `tasks_max` tasks, and none more once `budget_ns` is used up. Background tasks that had
- * the shard to themselves give way to a foreground task that becomes ready.
+ * Runs `tasks_max` tasks, and none more once `budget_ns` is used up; then some more as long as the clock has
+ * not moved, for a turn costs as much as several short runs. Background tasks that had the shard to
+ * themselves give way to a foreground task that becomes ready.
  */
-static uint64_t queue_run(struct shard *shard, enum task_queue queue, uint32_t tasks_max, uint64_t budget_ns)
+static uint64_t queue_run(struct shard *shard, enum task_queue which, uint32_t tasks_max, uint64_t budget_ns)
 {
+	struct shard_queue_counters *queue = &shard->counters.queues[which];
 	uint64_t start = shard->now_ns;
-	bool alone = queue == TASK_BACKGROUND && shard->ready_count[TASK_FOREGROUND] == 0;
-	for (uint32_t left = tasks_max; left > 0 && shard->ready_count[queue] > 0; left--) {
-		run_task(shard, CONTAINER_OF(shard->ready[queue].next, struct task, link));
+	bool alone = which == TASK_BACKGROUND && shard->ready_count[TASK_FOREGROUND] == 0;
+	for (uint32_t count = 0; shard->ready_count[which] > 0; count++) {
+		if (count >= tasks_max && (count >= RUNS_PER_LOOK || shard->now_ns != start))
+			break;
+		shard->ready_count[which]--;
+		run_task(shard, CONTAINER_OF(shard->ready[which].next, struct task, link), queue);
 		if (shard->now_ns - start >= budget_ns || (alone && shard->ready_count[TASK_FOREGROUND] > 0))
 			break;
 	}
@@ -300,7 +317,7 @@ static void foreground_run(struct shard *shard)
 {
 	if (shard->ready_count[TASK_FOREGROUND] == 0)
 		return;
-	/* Those that are ready now: a task that yields lets the shard look for messages first. */
+	/* Those that are ready now: a task that yields lets the shard look for messages first, or soon. */
 	uint32_t ready = shard->ready_count[TASK_FOREGROUND];
 	uint32_t tasks_max = ready < FOREGROUND_BATCH ? ready : FOREGROUND_BATCH;
 	uint64_t used = queue_run(shard, TASK_FOREGROUND, tasks_max, foreground_budget_ns(shard));

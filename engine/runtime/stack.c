@@ -32,9 +32,6 @@
 #endif
 
 enum {
-	CHUNK_BYTES = 1024 * 1024,
-	STEP_BYTES = 512, /* of the small classes */
-	SMALL_CLASS_COUNT = 8,
 	/* Frames are at most 4 KiB here and libc's hardly more, so none can step over the guard. */
 	GUARD_BYTES_MIN = 8192,
 	/* Equal tasks would use the same sets of the L1 cache if all stacks began at the same page offset.
@@ -43,23 +40,9 @@ enum {
 	SIGNAL_STACK_BYTES = 64 * 1024,
 };
 
-struct stack_chunk {
-	struct stack_chunk *next;      /* of the pool */
-	struct stack_chunk *next_open; /* of the class, with a slot to give */
-	struct task *idle;	       /* given back, the latest first, by heap_next */
-	unsigned *stack_ids;	       /* Valgrind's; NULL: nobody watches */
-	uint32_t slots;
-	uint32_t live;	       /* slots in use */
-	uint32_t ordered;      /* slots from here on are handed out in their order, once `idle` is empty */
-	uint32_t made;	       /* slots from here on were never handed out */
-	uint32_t header_bytes; /* before the first slot */
-	uint32_t slot_bytes;
-	uint32_t guard_bytes; /* 0: none */
-	uint32_t stack_class;
-};
-
 _Static_assert(sizeof(struct stack_chunk) <= CACHE_LINE_BYTES, "a spawn touches one line of the chunk");
-_Static_assert(STACK_BYTES_GUARDED == SMALL_CLASS_COUNT * STEP_BYTES + 1, "what is not small is guarded");
+_Static_assert(STACK_BYTES_GUARDED == STACK_SMALL_CLASSES * STACK_STEP_BYTES + 1,
+	       "what is not small is guarded");
 
 static size_t round_up(size_t size, size_t unit)
 {
@@ -70,8 +53,9 @@ static size_t round_up(size_t size, size_t unit)
 
 unsigned stack_class_of(size_t stack_bytes)
 {
-#if defined(CASCADE_DEBUG) || defined(FIBER_ASAN) || defined(FIBER_TSAN)
-	/* Unoptimized and instrumented frames are several times as large as the declared bounds. */
+#if defined(CASCADE_DEBUG) || defined(FIBER_ASAN) || defined(FIBER_TSAN) || defined(CASCADE_PLANTED)
+	/* Unoptimized and instrumented frames are several times as large as the declared bounds; and nobody
+	 * has counted those of planted bugs. */
 	(void)stack_bytes;
 	return STACK_CLASS_COUNT - 1;
 #else
@@ -80,8 +64,8 @@ unsigned stack_class_of(size_t stack_bytes)
 	stack_bytes = stack_bytes < STACK_BYTES_MAX / 2 ? STACK_BYTES_MAX / 2 : stack_bytes;
 #endif
 	if (stack_bytes < STACK_BYTES_GUARDED)
-		return stack_bytes == 0 ? 0 : (unsigned)((stack_bytes - 1) / STEP_BYTES);
-	unsigned stack_class = SMALL_CLASS_COUNT;
+		return stack_bytes == 0 ? 0 : (unsigned)((stack_bytes - 1) / STACK_STEP_BYTES);
+	unsigned stack_class = STACK_SMALL_CLASSES;
 	while (stack_class_bytes(stack_class) < stack_bytes)
 		stack_class++;
 	return stack_class;
@@ -90,11 +74,11 @@ unsigned stack_class_of(size_t stack_bytes)
 
 size_t stack_class_bytes(unsigned stack_class)
 {
-	if (stack_class < SMALL_CLASS_COUNT)
-		return (size_t)(stack_class + 1) * STEP_BYTES;
+	if (stack_class < STACK_SMALL_CLASSES)
+		return (size_t)(stack_class + 1) * STACK_STEP_BYTES;
 	if (stack_class == STACK_CLASS_COUNT - 1)
 		return (size_t)256 * 1024;
-	return (size_t)2 * SMALL_CLASS_COUNT * STEP_BYTES << (stack_class - SMALL_CLASS_COUNT);
+	return (size_t)2 * STACK_SMALL_CLASSES * STACK_STEP_BYTES << (stack_class - STACK_SMALL_CLASSES);
 }
 
 /* --- chunks --- */
@@ -110,14 +94,14 @@ static void chunk_lay_out(struct stack_chunk *chunk, unsigned stack_class)
 	size_t slot_bytes = stack_class_bytes(stack_class) + head;
 	chunk->stack_class = stack_class;
 	chunk->header_bytes = CACHE_LINE_BYTES;
-	if (stack_class >= SMALL_CLASS_COUNT) {
+	if (stack_class >= STACK_SMALL_CLASSES) {
 		chunk->header_bytes = (uint32_t)page;
 		chunk->guard_bytes = (uint32_t)round_up(GUARD_BYTES_MIN, page);
 		head = round_up(head + COLOURS * CACHE_LINE_BYTES, page);
 		slot_bytes = chunk->guard_bytes + round_up(stack_class_bytes(stack_class), page) + head;
 	}
 	chunk->slot_bytes = (uint32_t)slot_bytes;
-	chunk->slots = (uint32_t)((CHUNK_BYTES - chunk->header_bytes) / slot_bytes);
+	chunk->slots = (uint16_t)((STACK_CHUNK_BYTES - chunk->header_bytes) / slot_bytes);
 }
 
 static uint8_t *slot_low(struct stack_chunk *chunk, uint32_t slot)
@@ -131,11 +115,6 @@ static struct task *slot_task(struct stack_chunk *chunk, uint32_t slot)
 	if (chunk->guard_bytes > 0)
 		head += (size_t)(slot % COLOURS) * CACHE_LINE_BYTES;
 	return (struct task *)(void *)(slot_low(chunk, slot) + chunk->slot_bytes - head);
-}
-
-static struct stack_chunk *chunk_of(struct task *task)
-{
-	return (struct stack_chunk *)((uintptr_t)task & ~(uintptr_t)(CHUNK_BYTES - 1));
 }
 
 /* A guard inside the page tables where the kernel knows them (6.13), else a mapping of its own. */
@@ -158,16 +137,16 @@ static bool chunk_guard(struct stack_chunk *chunk)
 /* Twice as much address space as it needs has a part that is aligned; the rest goes back untouched. */
 static struct stack_chunk *chunk_map(void)
 {
-	uint8_t *base = memory_map((size_t)2 * CHUNK_BYTES);
+	uint8_t *base = memory_map((size_t)2 * STACK_CHUNK_BYTES);
 	if (base == NULL)
 		return NULL;
-	size_t before = round_up((uintptr_t)base, CHUNK_BYTES) - (uintptr_t)base;
+	size_t before = round_up((uintptr_t)base, STACK_CHUNK_BYTES) - (uintptr_t)base;
 	if (before > 0)
 		memory_unmap(base, before);
-	if (before < CHUNK_BYTES)
-		memory_unmap(base + before + CHUNK_BYTES, CHUNK_BYTES - before);
+	if (before < STACK_CHUNK_BYTES)
+		memory_unmap(base + before + STACK_CHUNK_BYTES, STACK_CHUNK_BYTES - before);
 	/* A huge page would make the first touch of one stack pay for two MiB. */
-	(void)madvise(base + before, CHUNK_BYTES, MADV_NOHUGEPAGE);
+	(void)madvise(base + before, STACK_CHUNK_BYTES, MADV_NOHUGEPAGE);
 	return (struct stack_chunk *)(void *)(base + before);
 }
 
@@ -183,7 +162,7 @@ static void chunk_free(struct stack_chunk *chunk)
 #endif
 	}
 	memory_free(chunk->stack_ids);
-	memory_unmap(chunk, CHUNK_BYTES);
+	memory_unmap(chunk, STACK_CHUNK_BYTES);
 }
 
 static struct stack_chunk *chunk_create(unsigned stack_class)
@@ -231,6 +210,7 @@ static struct task *chunk_take(struct stack_pool *pool, struct stack_chunk *chun
 		chunk->made++;
 		slot_make(pool, chunk, slot);
 	}
+	chunk->next_ordered = slot_task(chunk, slot + 1);
 	return slot_task(chunk, slot);
 }
 
@@ -311,7 +291,7 @@ struct task *stack_pool_take(struct stack_pool *pool, size_t stack_bytes)
 
 void stack_pool_give(struct stack_pool *pool, struct task *task)
 {
-	struct stack_chunk *chunk = chunk_of(task);
+	struct stack_chunk *chunk = stack_chunk_of(task);
 	if (__builtin_expect(pool->is_painted, 0))
 		stack_mark_note(task);
 	if (chunk->live == chunk->slots) {
@@ -324,6 +304,7 @@ void stack_pool_give(struct stack_pool *pool, struct task *task)
 	if (chunk->live == 0) {
 		chunk->idle = NULL;
 		chunk->ordered = 0;
+		chunk->next_ordered = slot_task(chunk, 0);
 	}
 }
 

@@ -15,7 +15,8 @@
 #include "runtime/runtime.h"
 
 /* Builds whose frames are not those that were counted give every task the largest stack. */
-#if defined(CASCADE_DEBUG) || defined(FIBER_ASAN) || defined(FIBER_TSAN) || defined(CASCADE_UCONTEXT)
+#if defined(CASCADE_DEBUG) || defined(FIBER_ASAN) || defined(FIBER_TSAN) || defined(CASCADE_UCONTEXT) || \
+	defined(CASCADE_PLANTED)
 enum { HAS_SMALL_STACKS = 0 };
 #else
 enum { HAS_SMALL_STACKS = 1 };

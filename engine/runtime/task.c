@@ -131,25 +131,30 @@ void task_start(void *argument)
 	fiber_end(&self->fiber, &self->shard->fiber);
 }
 
-static inline struct task *new_task(struct shard *shard, const struct task_type *type, task_function *run,
-				    void *argument, enum task_queue queue)
+struct birth {
+	const struct task_type *type;
+	task_function *run;
+	void *argument;
+	void *told;
+	enum task_origin origin;
+	enum task_queue queue;
+};
+
+static __attribute__((always_inline)) inline struct task *task_fill(struct shard *shard, struct task *task,
+								    const struct birth *birth)
 {
-	ASSERT(type->stack_bytes <= STACK_BYTES_MAX);
-	struct task *task = stack_pool_take(&shard->stacks, type->stack_bytes);
-	if (task == NULL)
-		return NULL;
 	task->shard = shard;
-	task->type = type;
-	task->run = run;
-	task->argument = argument;
-	task->told = NULL;
-	task->queue = (uint8_t)queue;
+	task->type = birth->type;
+	task->run = birth->run;
+	task->argument = birth->argument;
+	task->told = birth->told;
+	task->queue = (uint8_t)birth->queue;
 	task->resumed = false;
 	task->serving = false;
 	task->canceled = shard->cancels_all;
 	task->cancelable = false;
 	task->unused_bits = 0;
-	task->origin = ORIGIN_SPAWN;
+	task->origin = (uint8_t)birth->origin;
 	task->origin_shard = 0;
 	task->wait = 0;
 	task->shields = 0;
@@ -161,20 +166,56 @@ static inline struct task *new_task(struct shard *shard, const struct task_type 
 	return task;
 }
 
+/* With what it takes to get there: a new chunk of stacks, a look at the clock. */
+static __attribute__((noinline)) struct task *create_slowly(struct shard *shard, const struct task_type *type,
+							    task_function *run, void *argument,
+							    enum task_queue queue)
+{
+	const struct birth birth = { .type = type, .run = run, .argument = argument, .queue = queue };
+	ASSERT(type->stack_bytes <= STACK_BYTES_MAX);
+	if (shard->now_is_old)
+		shard_read_clock(shard);
+	struct task *task = stack_pool_take(&shard->stacks, type->stack_bytes);
+	return task != NULL ? task_fill(shard, task, &birth) : NULL;
+}
+
+/* The short way calls nothing, and so keeps everything in registers. */
+static __attribute__((always_inline)) inline struct task *new_task(struct shard *shard,
+								   const struct birth *birth)
+{
+	struct task *task =
+		shard->now_is_old ? NULL : stack_pool_take_short(&shard->stacks, birth->type->stack_bytes);
+	if (__builtin_expect(task != NULL, 1))
+		return task_fill(shard, task, birth);
+	task = create_slowly(shard, birth->type, birth->run, birth->argument, birth->queue);
+	if (task != NULL) {
+		task->told = birth->told;
+		task->origin = (uint8_t)birth->origin;
+	}
+	return task;
+}
+
 struct task *task_create(struct shard *shard, const struct task_type *type, task_function *run,
 			 void *argument, enum task_queue queue)
 {
-	return new_task(shard, type, run, argument, queue);
+	const struct birth birth = {
+		.type = type, .run = run, .argument = argument, .origin = ORIGIN_SPAWN, .queue = queue
+	};
+	return new_task(shard, &birth);
 }
 
 struct status task_spawn(struct shard *shard, const struct task_type *type, void *argument,
 			 enum task_queue queue, struct join *join)
 {
 	DASSERT(shard == shard_current());
-	struct task *task = new_task(shard, type, type->run, argument, queue);
-	if (task == NULL)
+	const struct birth birth = { .type = type,
+				     .run = type->run,
+				     .argument = argument,
+				     .told = join,
+				     .origin = ORIGIN_SPAWN,
+				     .queue = queue };
+	if (new_task(shard, &birth) == NULL)
 		return status_make(STATUS_NO_MEMORY);
-	task->told = join;
 	if (join != NULL)
 		join->pending++;
 	return status_ok();
@@ -184,11 +225,15 @@ struct status task_spawn_handle(struct shard *shard, const struct task_type *typ
 				enum task_queue queue, struct task_handle *handle, struct join *join)
 {
 	DASSERT(shard == shard_current());
-	struct task *task = task_create(shard, type, type->run, argument, queue);
+	const struct birth birth = { .type = type,
+				     .run = type->run,
+				     .argument = argument,
+				     .told = handle,
+				     .origin = ORIGIN_HANDLE,
+				     .queue = queue };
+	struct task *task = new_task(shard, &birth);
 	if (task == NULL)
 		return status_make(STATUS_NO_MEMORY);
-	task->origin = ORIGIN_HANDLE;
-	task->told = handle;
 	*handle = (struct task_handle) { .task = task, .join = join };
 	if (join != NULL)
 		join->pending++;

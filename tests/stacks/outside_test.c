@@ -15,7 +15,8 @@
 #include "runtime/internal.h"
 #include "stacks/stack_rules.h"
 
-#if defined(CASCADE_DEBUG) || defined(FIBER_ASAN) || defined(FIBER_TSAN) || defined(CASCADE_UCONTEXT)
+#if defined(CASCADE_DEBUG) || defined(FIBER_ASAN) || defined(FIBER_TSAN) || defined(CASCADE_UCONTEXT) || \
+	defined(CASCADE_PLANTED)
 enum { IS_LIKE_A_RELEASE = 0 };
 #else
 enum { IS_LIKE_A_RELEASE = 1 };
