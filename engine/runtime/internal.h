@@ -194,7 +194,8 @@ static inline struct stack_chunk *stack_chunk_of(struct task *task)
 static inline struct task *stack_pool_take_short(struct stack_pool *pool, size_t stack_bytes)
 {
 	size_t stack_class = (stack_bytes - 1) / STACK_STEP_BYTES;
-	if (!STACKS_ARE_PLAIN || stack_class >= STACK_SMALL_CLASSES || pool->open[stack_class] == NULL)
+	if (!STACKS_ARE_PLAIN || pool->has_room || stack_class >= STACK_SMALL_CLASSES ||
+	    pool->open[stack_class] == NULL)
 		return NULL;
 	struct stack_chunk *chunk = pool->open[stack_class];
 	struct task *task = chunk->idle;
