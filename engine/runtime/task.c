@@ -180,8 +180,8 @@ static __attribute__((noinline)) struct task *create_slowly(struct shard *shard,
 }
 
 /* The short way calls nothing, and so keeps everything in registers. */
-static __attribute__((always_inline)) inline struct task *new_task(struct shard *shard,
-								   const struct birth *birth)
+static __attribute__((always_inline)) inline struct task *give_birth(struct shard *shard,
+								     const struct birth *birth)
 {
 	struct task *task =
 		shard->now_is_old ? NULL : stack_pool_take_short(&shard->stacks, birth->type->stack_bytes);
@@ -201,7 +201,7 @@ struct task *task_create(struct shard *shard, const struct task_type *type, task
 	const struct birth birth = {
 		.type = type, .run = run, .argument = argument, .origin = ORIGIN_SPAWN, .queue = queue
 	};
-	return new_task(shard, &birth);
+	return give_birth(shard, &birth);
 }
 
 struct status task_spawn(struct shard *shard, const struct task_type *type, void *argument,
@@ -214,7 +214,7 @@ struct status task_spawn(struct shard *shard, const struct task_type *type, void
 				     .told = join,
 				     .origin = ORIGIN_SPAWN,
 				     .queue = queue };
-	if (new_task(shard, &birth) == NULL)
+	if (give_birth(shard, &birth) == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	if (join != NULL)
 		join->pending++;
@@ -231,7 +231,7 @@ struct status task_spawn_handle(struct shard *shard, const struct task_type *typ
 				     .told = handle,
 				     .origin = ORIGIN_HANDLE,
 				     .queue = queue };
-	struct task *task = new_task(shard, &birth);
+	struct task *task = give_birth(shard, &birth);
 	if (task == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	*handle = (struct task_handle) { .task = task, .join = join };
