@@ -10,27 +10,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
 #include "sim/child.h"
 #include "sim/race.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SLOW_BUILD 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SLOW_BUILD 1
-#endif
-#endif
-#ifndef SLOW_BUILD
-#define SLOW_BUILD 0
-#endif
-
 enum {
-	SCHEDULES = SLOW_BUILD ? 60 : 800,
+	SCHEDULES = SANITIZED ? 60 : 800,
 	OPERATIONS = 120, /* of each caller */
-	SCHEDULES_TEST_LONG = SLOW_BUILD ? 300 : 2000,
+	SCHEDULES_TEST_LONG = SANITIZED ? 300 : 2000,
 	SCHEDULES_LONG = 5000,
 	OPERATIONS_LONG = 200,
-	REPEATED = SLOW_BUILD ? 3 : 9,
+	REPEATED = SANITIZED ? 3 : 9,
 	WORKERS_MAX = 16,
 	SCHEDULE_SECONDS = 120,
 };

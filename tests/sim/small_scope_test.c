@@ -10,26 +10,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
 #include "sim/child.h"
 #include "sim/chooser.h"
 #include "sim/small_scope.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SLOW_BUILD 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SLOW_BUILD 1
-#endif
-#endif
-#ifndef SLOW_BUILD
-#define SLOW_BUILD 0
-#endif
-
 enum {
 	LENGTH_MAX = 4,
-	LENGTH = SLOW_BUILD ? 1 : 2, /* strings of up to so many operations: all */
-	LENGTH_LONG = SLOW_BUILD ? 2 : LENGTH_MAX,
-	SAMPLES = SLOW_BUILD ? 1 : 5, /* of each longer length, from each start */
+	LENGTH = SANITIZED ? 1 : 2, /* strings of up to so many operations: all */
+	LENGTH_LONG = SANITIZED ? 2 : LENGTH_MAX,
+	SAMPLES = SANITIZED ? 1 : 5, /* of each longer length, from each start */
 	SAMPLES_TEST_LONG = 10 * SAMPLES,
 	WORKERS_MAX = 16,
 	STRING_SECONDS = 120,
