@@ -3,17 +3,13 @@
 #include <stddef.h>
 #include <string.h>
 
-#ifdef __has_feature
-#define HAS_FEATURE(name) __has_feature(name)
-#else
-#define HAS_FEATURE(name) 0
-#endif
+#include "base/sanitizer.h"
 
 const char *build_type(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
+#if ADDRESS_SANITIZER
 	return "address sanitizer";
-#elif defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer)
+#elif THREAD_SANITIZER
 	return "thread sanitizer";
 #elif defined(CASCADE_DEBUG)
 	return "debug";

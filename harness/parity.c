@@ -5,15 +5,12 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/sanitizer.h"
 #include "base/units.h"
 #include "harness/allocate.h"
 #include "harness/text_table.h"
 
 enum { COLUMNS_PER_TABLE = 5, LABEL_BYTES_MAX = 36, NUMBER_BYTES = 32 };
-
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
 
 /* The rows that every engine is asked for, in the table's order. A driver's others stand below them. */
 static const struct {
@@ -75,8 +72,7 @@ extern int mallctl(const char *name, void *old, size_t *old_size, void *new, siz
 static void add_allocator(struct parity *parity)
 {
 	char text[PARITY_TEXT_BYTES];
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) || \
-	__has_feature(thread_sanitizer)
+#if SANITIZED
 	(void)snprintf(text, sizeof(text), "the sanitizer's");
 #else
 	const char *version = "";

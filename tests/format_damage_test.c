@@ -9,6 +9,7 @@
 #include "test.h"
 
 #include "base/bytes.h"
+#include "base/sanitizer.h"
 #include "fuzz/image.h"
 #include "table/format.h"
 #include "table/partition.h"
@@ -16,17 +17,7 @@
 enum { SECTOR = 512, PAGE = 4096, PAGES_MAX = 64 };
 
 /* Sanitizers make everything several times slower: they see a sample. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { STRIDE = 13 };
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-enum { STRIDE = 13 };
-#else
-enum { STRIDE = 1 };
-#endif
-#else
-enum { STRIDE = 1 };
-#endif
+enum { STRIDE = SANITIZED ? 13 : 1 };
 
 static uint64_t seed;
 static bool is_long;

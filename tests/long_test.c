@@ -16,21 +16,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
 #include "cascade.h"
 #include "test.h"
 
 /* Speed is looked at, so only an optimised build without sanitizers is meant. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#ifdef __OPTIMIZE__
+#define IS_MEANT (!SANITIZED)
+#else
 #define IS_MEANT 0
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
-#undef IS_MEANT
-#define IS_MEANT 0
-#endif
-#ifndef IS_MEANT
-#define IS_MEANT 1
 #endif
 
 enum {

@@ -8,7 +8,7 @@
 
 enum {
 	KEYS = 500,
-	STEPS = SLOW_BUILD ? 1500 : 6000,
+	STEPS = SANITIZED ? 1500 : 6000,
 	STRETCH = 400, /* steps between reopenings, on average */
 	RANDOM_CONFIGURATIONS = 4,
 	REASSEMBLIES = 12,
@@ -403,7 +403,7 @@ static void test_random_configurations(void **state)
 {
 	(void)state;
 	uint64_t first = test_seed(20232);
-	for (uint64_t i = 0; i < (SLOW_BUILD ? 2 : RANDOM_CONFIGURATIONS); i++) {
+	for (uint64_t i = 0; i < (SANITIZED ? 2 : RANDOM_CONFIGURATIONS); i++) {
 		struct configuration configuration;
 		seed = first + i;
 		struct random random = random_stream(seed);
@@ -421,7 +421,7 @@ static void test_reassembled(void **state)
 	struct history *h = calloc(1, sizeof(*h));
 	CHECK(h != NULL);
 	history_begin(h);
-	for (unsigned i = 0; i < (SLOW_BUILD ? 4 : REASSEMBLIES); i++) {
+	for (unsigned i = 0; i < (SANITIZED ? 4 : REASSEMBLIES); i++) {
 		struct configuration configuration;
 		configure_random(&configuration, &random);
 		announce(&configuration);

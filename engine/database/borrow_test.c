@@ -236,7 +236,7 @@ static void test_a_read_fails(void **state)
 
 /* --- versions: what a read may see --- */
 
-enum { KEYS = 1200, HOT_KEYS = 16, ACTORS = 5, FOREIGN_ACTORS = 3, OPERATIONS = SLOW_BUILD ? 3000 : 12000 };
+enum { KEYS = 1200, HOT_KEYS = 16, ACTORS = 5, FOREIGN_ACTORS = 3, OPERATIONS = SANITIZED ? 3000 : 12000 };
 
 /* A key has one writer. What was acknowledged, or seen by anybody, is the least that a read that begins
  * later may see; the most is what was begun before it ended. */

@@ -14,18 +14,8 @@
 
 #include "test.h"
 
+#include "base/sanitizer.h"
 #include "cascade.h"
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SLOW_BUILD 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SLOW_BUILD 1
-#endif
-#endif
-#ifndef SLOW_BUILD
-#define SLOW_BUILD 0
-#endif
 
 static uint64_t seed; /* of the running test, for messages */
 

@@ -184,7 +184,7 @@ static void write_fast(cascade *db, void *argument)
 {
 	char key[32];
 	char *value = argument;
-	for (unsigned i = 0; i < (SLOW_BUILD ? 1500 : 4000); i++) {
+	for (unsigned i = 0; i < (SANITIZED ? 1500 : 4000); i++) {
 		(void)snprintf(key, sizeof(key), "key%u", i);
 		for (unsigned b = 0; b < FAST_BYTES; b++)
 			value[b] = (char)random_at(i, b / 8);

@@ -673,21 +673,21 @@ static void test_threads_at_once(void **state)
 {
 	(void)state;
 	const struct setup setup = { .shards = 2, .io = "uring" };
-	run_callers(&setup, 6, 0, SLOW_BUILD ? 800 : 2500);
+	run_callers(&setup, 6, 0, SANITIZED ? 800 : 2500);
 }
 
 static void test_tasks_at_once(void **state)
 {
 	(void)state;
 	const struct setup setup = { .shards = 2, .io = "posix" };
-	run_callers(&setup, 0, 8, SLOW_BUILD ? 800 : 2500);
+	run_callers(&setup, 0, 8, SANITIZED ? 800 : 2500);
 }
 
 static void test_threads_and_tasks_at_once(void **state)
 {
 	(void)state;
 	const struct setup setup = { .shards = 4, .io = "uring" };
-	run_callers(&setup, 4, 8, SLOW_BUILD ? 600 : 2000);
+	run_callers(&setup, 4, 8, SANITIZED ? 600 : 2000);
 }
 
 int main(void)

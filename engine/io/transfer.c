@@ -25,22 +25,15 @@
 
 #include "base/memory.h"
 #include "base/planted.h"
+#include "base/sanitizer.h"
 #include "io/backend.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define TRANSFER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TRANSFER_TSAN 1
-#endif
-#endif
 
 /*
  * ThreadSanitizer follows descriptors through the C library's calls. Those that io_uring opens and closes it
  * does not see, so a number that comes round on another thread looks to it like a race on the same file, and
  * it fails while it reports one. System calls as such it lets pass.
  */
-#ifdef TRANSFER_TSAN
+#if THREAD_SANITIZER
 static void descriptor_close(int fd)
 {
 	(void)syscall(SYS_close, fd);

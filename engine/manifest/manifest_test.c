@@ -16,6 +16,7 @@
 #include "test.h"
 
 #include "base/memory.h"
+#include "base/sanitizer.h"
 #include "manifest/manifest.h"
 #include "manifest/manifest_format.h"
 #include "manifest/manifest_state.h"
@@ -24,17 +25,7 @@
 enum { KEY_MAX = 3000 };
 
 /* Under the thread sanitizer an image costs twenty times as much; one thread works on it anyway. */
-#if defined(__SANITIZE_THREAD__)
-enum { SPARSE = 8 };
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-enum { SPARSE = 8 };
-#else
-enum { SPARSE = 1 };
-#endif
-#else
-enum { SPARSE = 1 };
-#endif
+enum { SPARSE = THREAD_SANITIZER ? 8 : 1 };
 
 struct world {
 	struct runtime *runtime;

@@ -7,22 +7,14 @@
 
 #include <stddef.h>
 
+#include "base/sanitizer.h"
 #include "runtime/context.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define FIBER_ASAN
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if ADDRESS_SANITIZER
 #define FIBER_ASAN
 #endif
-#endif
-
-#if defined(__SANITIZE_THREAD__)
+#if THREAD_SANITIZER
 #define FIBER_TSAN
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FIBER_TSAN
-#endif
 #endif
 
 #ifdef FIBER_ASAN

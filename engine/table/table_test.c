@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/memory.h"
+#include "base/sanitizer.h"
 #include "runtime/runtime.h"
 #include "runtime/shard.h"
 #include "table/format.h"
@@ -19,16 +20,8 @@
 
 enum { PAGE = IO_PAGE_BYTES, SMALL_POOL = 64 * PAGE, LARGE_POOL = 16 << 20 };
 
-#if defined(__SANITIZE_THREAD__)
-#define SLOWEST 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SLOWEST 1
-#endif
-#endif
-
 /* Sanitizers make everything several times slower. */
-#if defined(SLOWEST)
+#if THREAD_SANITIZER
 enum { SCALE = 12, STRIDE = 12 };
 #elif defined(CASCADE_DEBUG)
 enum { SCALE = 4, STRIDE = 1 };

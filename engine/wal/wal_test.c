@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/sanitizer.h"
 #include "runtime/runtime.h"
 #include "wal/wal.h"
 #include "wal/wal_format.h"
@@ -25,17 +26,7 @@
 enum { RECORDS_MAX = 100000, SEGMENTS_TEST_MAX = 16 };
 
 /* Under the thread sanitizer an image costs twenty times as much; one thread works on it anyway. */
-#if defined(__SANITIZE_THREAD__)
-enum { SPARSE = 8 };
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-enum { SPARSE = 8 };
-#else
-enum { SPARSE = 1 };
-#endif
-#else
-enum { SPARSE = 1 };
-#endif
+enum { SPARSE = THREAD_SANITIZER ? 8 : 1 };
 
 struct record {
 	uint64_t sequence;

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/sanitizer.h"
 #include "harness/drivers/driver.h"
 
 /*
@@ -73,10 +74,7 @@ const char *driver_absence(const char *name)
  * not what orders it. It is told to look away inside them, and in the C++ library, which nobody else here
  * uses.
  */
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#if THREAD_SANITIZER
 const char *__tsan_default_suppressions(void) __attribute__((visibility("default")));
 
 const char *__tsan_default_suppressions(void)

@@ -34,7 +34,7 @@ static void expect(struct client *client, const char *what, cascade_status statu
 			 client->index, cascade_strerror(status), cascade_error_message());
 	uint64_t *events = client->tally->events;
 	events[TALLY_FULL] += status == CASCADE_NO_SPACE;
-	client->refused += status == CASCADE_NO_SPACE;
+	client->refused += allowed == client->allowed.writes && status != CASCADE_READ_ONLY;
 	events[TALLY_CORRUPT] += status == CASCADE_CORRUPT;
 	events[TALLY_READ_ERRORS] += status == CASCADE_IO && allowed == client->allowed.reads;
 }

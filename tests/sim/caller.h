@@ -41,7 +41,7 @@ struct client {
 	bool is_task;
 	struct random random;
 	uint64_t saw;	  /* a hash of all statuses and values */
-	uint32_t refused; /* writes, for want of space */
+	uint32_t refused; /* writes that somebody may try again */
 	struct client_snapshot snapshots[CLIENT_SNAPSHOTS];
 	uint32_t keys[MODEL_KEYS_MAX]; /* its own */
 	uint32_t key_count;

@@ -5,21 +5,11 @@
 #include "test.h"
 
 #include "base/random.h"
+#include "base/sanitizer.h"
 #include "sim/campaign.h"
 #include "sim/seed.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SLOW_BUILD 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SLOW_BUILD 1
-#endif
-#endif
-#ifndef SLOW_BUILD
-#define SLOW_BUILD 0
-#endif
-
-enum { SEEDS = SLOW_BUILD ? 8 : 60, REPEATED = SLOW_BUILD ? 1 : 6, TOLD = 20 };
+enum { SEEDS = SANITIZED ? 8 : 60, REPEATED = SANITIZED ? 1 : 6, TOLD = 20 };
 
 #define SEED	  1
 #define HASH_FILE "cascade_sim_test.hash"

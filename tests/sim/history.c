@@ -253,7 +253,8 @@ static int compare_calls(const void *a, const void *b)
 bool history_is_linearizable(struct history_operation *operations, size_t count, uint32_t initial, char *why,
 			     size_t why_size)
 {
-	qsort(operations, count, sizeof(*operations), compare_calls);
+	if (count > 0)
+		qsort(operations, count, sizeof(*operations), compare_calls);
 	for (size_t i = 0; i < count; i++)
 		SIM_CHECK(operations[i].called < operations[i].returned);
 	size_t words = (count + 63) / 64 + 1;

@@ -1,7 +1,8 @@
 /*
  * linearizable_test.c: several callers at the same keys, in many orders: what each saw is explained by one
- * order of all (race.h). Some hundred schedules, in about 10 s; CASCADE_LONG=1, or CASCADE_TEST_LONG=1 which
- * `make test-long` sets: thousands of longer ones, on all processors. CASCADE_RACE=SEED: that one alone.
+ * order of all (race.h). Some hundred schedules, in about 7 s; with CASCADE_TEST_LONG=1, which
+ * `make test-long` sets, more and longer ones on all processors, with CASCADE_LONG=1 5,000, in a minute.
+ * CASCADE_RACE=SEED: that one alone; CASCADE_RACE_COUNT=N: and those behind it.
  */
 #include "test.h"
 
@@ -9,41 +10,35 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
 #include "sim/child.h"
 #include "sim/race.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SLOW_BUILD 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SLOW_BUILD 1
-#endif
-#endif
-#ifndef SLOW_BUILD
-#define SLOW_BUILD 0
-#endif
-
 enum {
-	SCHEDULES = SLOW_BUILD ? 24 : 800,
+	SCHEDULES = SANITIZED ? 60 : 800,
 	OPERATIONS = 120, /* of each caller */
+	SCHEDULES_TEST_LONG = SANITIZED ? 300 : 2000,
 	SCHEDULES_LONG = 5000,
 	OPERATIONS_LONG = 200,
-	REPEATED = SLOW_BUILD ? 3 : 9,
+	REPEATED = SANITIZED ? 3 : 9,
 	WORKERS_MAX = 16,
 	SCHEDULE_SECONDS = 120,
 };
 
 #define SEED 1
 
+/* What a worker leaves behind, however it ends. */
+struct shared {
+	struct race_counts counts;
+	_Atomic uint64_t seed; /* under way */
+	uint64_t trace;	       /* of all of them */
+};
+
 struct worker {
 	struct child child;
 	uint64_t from, count, stride;
 	uint32_t operations;
-	struct shared {
-		struct race_counts counts;
-		_Atomic uint64_t seed; /* under way */
-		uint64_t trace;	       /* of all of them */
-	} * shared;
+	struct shared *shared;
 };
 
 static void run_worker(void *context)
@@ -69,12 +64,16 @@ static void start_worker(struct worker *worker)
 	child_start(&worker->child, run_worker, worker);
 }
 
-static void wait_worker(struct worker *worker)
+static void wait_workers(struct worker *workers, unsigned count)
 {
-	if (!child_wait(&worker->child))
+	const struct worker *failed = NULL;
+	for (unsigned i = 0; i < count; i++)
+		if (!child_wait(&workers[i].child))
+			failed = &workers[i];
+	if (failed != NULL)
 		fail_msg("%s\nreproduce: CASCADE_RACE=%" PRIu64
 			 " CASCADE_RACE_OPERATIONS=%u linearizable_test",
-			 worker->child.failure, worker->shared->seed, worker->operations);
+			 failed->child.failure, failed->shared->seed, failed->operations);
 }
 
 static uint64_t number_of(const char *name, uint64_t otherwise)
@@ -88,10 +87,12 @@ static uint64_t number_of(const char *name, uint64_t otherwise)
 static void every_key_is_linearizable(void **state)
 {
 	(void)state;
-	bool is_long = number_of("CASCADE_LONG", 0) != 0 || number_of("CASCADE_TEST_LONG", 0) != 0;
+	uint64_t schedules = number_of("CASCADE_LONG", 0) != 0	      ? SCHEDULES_LONG
+			     : number_of("CASCADE_TEST_LONG", 0) != 0 ? SCHEDULES_TEST_LONG
+								      : SCHEDULES;
+	bool is_long = schedules != SCHEDULES;
 	long processors = is_long ? sysconf(_SC_NPROCESSORS_ONLN) : 1;
 	unsigned count = processors < 1 ? 1 : processors > WORKERS_MAX ? WORKERS_MAX : (unsigned)processors;
-	uint64_t schedules = is_long ? SCHEDULES_LONG : SCHEDULES;
 	struct worker workers[WORKERS_MAX];
 	struct race_counts sum = { 0 };
 	for (unsigned i = 0; i < count; i++) {
@@ -101,10 +102,9 @@ static void every_key_is_linearizable(void **state)
 					       .operations = is_long ? OPERATIONS_LONG : OPERATIONS };
 		start_worker(&workers[i]);
 	}
-	for (unsigned i = 0; i < count; i++) {
-		wait_worker(&workers[i]);
+	wait_workers(workers, count);
+	for (unsigned i = 0; i < count; i++)
 		race_counts_add(&sum, &workers[i].shared->counts);
-	}
 	race_counts_print(&sum, stdout);
 	assert_int_equal(sum.schedules, schedules);
 	for (unsigned policy = 0; policy < STEPPED_POLICY_COUNT; policy++)
@@ -139,8 +139,7 @@ static void the_same_seed_is_the_same_schedule(void **state)
 		};
 		start_worker(&workers[i]);
 	}
-	for (unsigned i = 0; i < 2; i++)
-		wait_worker(&workers[i]);
+	wait_workers(workers, 2);
 	assert_true(workers[0].shared->trace == workers[1].shared->trace);
 	assert_memory_equal(&workers[0].shared->counts, &workers[1].shared->counts,
 			    sizeof(struct race_counts));
@@ -154,7 +153,7 @@ static void the_one_that_was_asked_for(void **state)
 				 .stride = 1,
 				 .operations = (uint32_t)number_of("CASCADE_RACE_OPERATIONS", OPERATIONS) };
 	start_worker(&worker);
-	wait_worker(&worker);
+	wait_workers(&worker, 1);
 	race_counts_print(&worker.shared->counts, stdout);
 }
 

@@ -13,18 +13,8 @@
 
 #include <string.h>
 
+#include "base/sanitizer.h"
 #include "sim/sweep.h"
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SLOW_BUILD 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SLOW_BUILD 1
-#endif
-#endif
-#ifndef SLOW_BUILD
-#define SLOW_BUILD 0
-#endif
 
 #define SEED 20250701
 
@@ -35,17 +25,17 @@
 #endif
 
 enum {
-	ONE_IN = SLOW_BUILD ? 60 : 12,
-	ONE_IN_LASTING = SLOW_BUILD ? 120 : 30,
+	ONE_IN = SANITIZED ? 60 : 12,
+	ONE_IN_LASTING = SANITIZED ? 120 : 30,
 	/* Of a long run: all, in a build that is made for it. */
-	LONG_ONE_IN = SLOW_BUILD  ? 8
+	LONG_ONE_IN = SANITIZED	  ? 8
 		      : OPTIMIZED ? 1
 				  : 3,
-	LONG_ONE_IN_LASTING = SLOW_BUILD  ? 20
+	LONG_ONE_IN_LASTING = SANITIZED	  ? 20
 			      : OPTIMIZED ? 1
 					  : 6,
-	LEAST = SLOW_BUILD ? 1 : 4,
-	CREATION_SYNCS = SLOW_BUILD ? 7 : 14,
+	LEAST = SANITIZED ? 1 : 4,
+	CREATION_SYNCS = SANITIZED ? 7 : 14,
 };
 
 static const char *program;

@@ -10,27 +10,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/sanitizer.h"
 #include "sim/child.h"
 #include "sim/chooser.h"
 #include "sim/small_scope.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SLOW_BUILD 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SLOW_BUILD 1
-#endif
-#endif
-#ifndef SLOW_BUILD
-#define SLOW_BUILD 0
-#endif
-
 enum {
 	LENGTH_MAX = 4,
-	LENGTH = SLOW_BUILD ? 1 : 2, /* strings of up to so many operations: all */
-	LENGTH_LONG = SLOW_BUILD ? 2 : LENGTH_MAX,
-	SAMPLES = SLOW_BUILD ? 1 : 5, /* of each longer length, from each start */
-	SAMPLES_TEST_LONG = 20 * SAMPLES,
+	LENGTH = SANITIZED ? 1 : 2, /* strings of up to so many operations: all */
+	LENGTH_LONG = SANITIZED ? 2 : LENGTH_MAX,
+	SAMPLES = SANITIZED ? 1 : 5, /* of each longer length, from each start */
+	SAMPLES_TEST_LONG = 10 * SAMPLES,
 	WORKERS_MAX = 16,
 	STRING_SECONDS = 120,
 };
@@ -80,16 +70,19 @@ static void the_chooser_says_when_it_is_too_much(void **state)
 
 /* --- strings --- */
 
+/* What a worker leaves behind, however it ends. */
+struct shared {
+	struct scope_counts counts;
+	char where[SCOPE_WHERE_BYTES];
+};
+
 struct worker {
 	struct child child;
 	unsigned index, count; /* of the workers */
 	unsigned length;       /* all strings up to it */
 	unsigned samples;      /* of each length between */
 	uint64_t seed;
-	struct shared {
-		struct scope_counts counts;
-		char where[SCOPE_WHERE_BYTES];
-	} * shared;
+	struct shared *shared;
 };
 
 static void make_string(char *string, unsigned length, uint64_t number)

@@ -13,17 +13,11 @@
 #include <unistd.h>
 
 #include "base/random.h"
+#include "base/sanitizer.h"
 #include "cascade.h"
 #include "sim/failure.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define CHECKS_LEAKS 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define CHECKS_LEAKS 1
-#endif
-#endif
-#ifdef CHECKS_LEAKS
+#if ADDRESS_SANITIZER
 #include <sanitizer/lsan_interface.h>
 #endif
 
@@ -139,7 +133,7 @@ static void run_place(struct shared *shared, const struct place *place)
 	(void)alarm(HANG_SECONDS);
 	sweep_run_case(&it, &outcome);
 	note(shared, place, &outcome);
-#ifdef CHECKS_LEAKS
+#if ADDRESS_SANITIZER
 	if (__lsan_do_recoverable_leak_check() != 0)
 		sim_fail("it left memory behind");
 #endif
