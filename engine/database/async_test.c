@@ -454,7 +454,7 @@ static void test_a_tasks_future_is_its_shards(void **state)
 
 /* --- what a future says is what happened --- */
 
-enum { ACTORS = 4, OWN_KEYS = 40, AT_ONCE = 8, ROUNDS = SLOW_BUILD ? 150 : 600 };
+enum { ACTORS = 4, OWN_KEYS = 40, AT_ONCE = 8, ROUNDS = SANITIZED ? 150 : 600 };
 
 struct actor {
 	cascade *db;

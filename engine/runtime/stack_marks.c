@@ -73,6 +73,8 @@ void stack_mark_note(const struct task *task)
 	uint8_t *low = task->fiber.stack_low;
 	size_t size = task->fiber.stack_size;
 	size_t used = stack_used(low, size);
+	if (used == 0)
+		return; /* kept in reserve: no task ran on it */
 	stack_paint(low + (size - used), used);
 	marks_lock();
 	size_t i = 0;
