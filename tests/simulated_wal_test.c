@@ -50,6 +50,7 @@ struct run {
 	uint64_t truth[COMMITS_MAX]; /* checksum of the payload, by log number - 1 */
 	uint64_t applied;
 	uint64_t flushed; /* what a manifest would say */
+	uint64_t groups;
 
 	struct image images[IMAGES_MAX];
 	unsigned image_count;
@@ -337,9 +338,85 @@ static void process_does_not_survive_a_loss_of_power(void **state)
 	assert_true(run_seeds(&setting).lost > 0);
 }
 
+/* --- groups that wait for those who come back --- */
+
+enum { THINKERS = 8, THOUGHTS = 24, THINK_NS = 8 * 1000 };
+
+static void think_and_append(struct task *self, void *argument)
+{
+	struct run *run = argument;
+	static const uint8_t payload[100] = { 1 };
+	struct slice piece = slice_make(payload, sizeof(payload));
+	for (unsigned i = 0; i < THOUGHTS; i++) {
+		assert_ok(wal_append(self, run->wal, &piece, 1, WAL_POWER));
+		task_sleep(self, random_below(&run->random, THINK_NS));
+	}
+}
+
+static const struct task_type thinker_type = {
+	.name = "thinker",
+	.run = think_and_append,
+	.stack_bytes = 32 << 10,
+};
+
+static void count_one(void *context, const struct wal_commit *commit)
+{
+	struct run *run = context;
+	run->applied = commit->log_number;
+}
+
+static void run_thinkers(struct task *self, void *argument)
+{
+	struct run *run = argument;
+	struct wal_replay_report report;
+	assert_ok(wal_open(self, &run->options, true, 0, &run->wal, &report));
+	struct join join;
+	join_init(&join);
+	for (unsigned i = 0; i < THINKERS; i++)
+		assert_ok(task_spawn(task_shard(self), &thinker_type, run, TASK_FOREGROUND, &join));
+	join_wait(self, &join);
+	assert_int_equal(run->applied, THINKERS * THOUGHTS);
+	run->groups = wal_counters(run->wal)->groups;
+	assert_ok(wal_close(self, run->wal));
+}
+
+/* Else those who come back during a sync and those who wait for it would take turns for ever: half of them in
+ * each group. */
+static void who_comes_back_soon_shares_a_sync(void **state)
+{
+	(void)state;
+	uint64_t groups = 0;
+	for (uint64_t i = 0; i < SEEDS; i++) {
+		static struct run run;
+		run = (struct run) { .seed = test_seed(SEED) + i };
+		run.random = random_stream(run.seed);
+		run.options = (struct wal_options) {
+			.directory = "/wal",
+			.database_id = { 7, 8 },
+			.segment_bytes = 1 << 20,
+			.segments_max = 4,
+			.group_bytes = 64 << 10,
+			.wait_ns_max = 2000000000,
+			.next_sequence = next_sequence,
+			.apply = count_one,
+			.context = &run,
+		};
+		run.world = simulated_create(&(struct simulated_options) { .seed = run.seed });
+		simulated_make_path(run.world, "/wal");
+		start(&run, run.world);
+		runtime_run(run.runtime, 0, run_thinkers, &run);
+		stop(&run);
+		simulated_destroy(run.world);
+		groups += run.groups;
+	}
+	print_message("%.2f commits a group\n", (double)(SEEDS * THINKERS * THOUGHTS) / (double)groups);
+	assert_true(groups <= SEEDS * THINKERS * THOUGHTS / (THINKERS * 3 / 4));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(who_comes_back_soon_shares_a_sync),
 		cmocka_unit_test(power_survives_a_loss_of_power),
 		cmocka_unit_test(process_survives_a_kill),
 		cmocka_unit_test(process_does_not_survive_a_loss_of_power),

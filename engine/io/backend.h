@@ -62,6 +62,9 @@ static inline struct io_request *io_queue_take(struct io_queue *queue)
 	return request;
 }
 
+/* The request, with IO_BULK, is complete: those that waited for it are submitted. */
+void io_bulk_finish(struct io *io, const struct io_request *request);
+
 /* Accounts for the request and runs `complete`, after which it is the caller's again. Inside poll only. */
 static inline void io_finish(struct io *io, struct io_request *request)
 {
@@ -71,6 +74,8 @@ static inline void io_finish(struct io *io, struct io_request *request)
 		io->counters.read_bytes += request->transferred;
 	else if (request->operation == IO_WRITE)
 		io->counters.write_bytes += request->transferred;
+	if ((request->flags & IO_BULK) != 0)
+		io_bulk_finish(io, request);
 	if (request->complete != NULL)
 		request->complete(request);
 }

@@ -14,7 +14,12 @@
 
 #include "base/poison.h"
 
-enum { ADDED_MAX = 2 };
+enum {
+	ADDED_MAX = 2,
+	BULK_BYTES = 1 << 20,
+	BULK_LENGTH = 256 << 10,
+	GENTLE_BYTES = 32 << 10,
+};
 
 const struct io_backend *io_backends[2 + ADDED_MAX + 1] = {
 	&io_backend_uring,
@@ -98,18 +103,70 @@ static void prepare(struct io *io, struct io_request *request)
 	request->private_words[1] = 0;
 
 	io->in_flight++;
-	if (request->operation == IO_READ)
+	if (request->operation == IO_READ) {
 		io->counters.reads++;
-	else if (request->operation == IO_WRITE)
+		if ((request->flags & IO_BULK) == 0)
+			io_be_gentle(io);
+	} else if (request->operation == IO_WRITE) {
 		io->counters.writes++;
-	else if (request->operation == IO_SYNC || request->operation == IO_SYNC_DIRECTORY)
+	} else if (request->operation == IO_SYNC || request->operation == IO_SYNC_DIRECTORY) {
 		io->counters.syncs++;
+	}
+}
+
+static bool bulk_has_room(const struct io_bulk *bulk, const struct io_request *request)
+{
+	uint64_t limit = bulk->gentle > 0 ? GENTLE_BYTES : BULK_BYTES;
+	return bulk->bytes == 0 || bulk->bytes + request->length <= limit;
+}
+
+size_t io_bulk_length(const struct io *io)
+{
+	return io->bulk.gentle > 0 ? GENTLE_BYTES : BULK_LENGTH;
+}
+
+static void bulk_start(struct io *io, struct io_request *request)
+{
+	struct io_bulk *bulk = &io->bulk;
+	bulk->bytes += request->length;
+	bulk->gentle -= bulk->gentle > 0;
+	io->backend->submit(io, request);
+}
+
+void io_bulk_finish(struct io *io, const struct io_request *request)
+{
+	struct io_bulk *bulk = &io->bulk;
+	ASSERT(bulk->bytes >= request->length);
+	bulk->bytes -= request->length;
+	while (bulk->first != NULL && bulk_has_room(bulk, bulk->first)) {
+		struct io_request *next = bulk->first;
+		bulk->first = next->next;
+		bulk_start(io, next);
+	}
+}
+
+static void bulk_submit(struct io *io, struct io_request *request)
+{
+	struct io_bulk *bulk = &io->bulk;
+	if (bulk->first == NULL && bulk_has_room(bulk, request)) {
+		bulk_start(io, request);
+		return;
+	}
+	request->next = NULL;
+	if (bulk->first == NULL)
+		bulk->first = request;
+	else
+		bulk->last->next = request;
+	bulk->last = request;
 }
 
 void io_submit(struct io *io, struct io_request *request)
 {
 	prepare(io, request);
-	io->backend->submit(io, request);
+	if ((request->flags & IO_BULK) != 0)
+		bulk_submit(io, request);
+	else
+		io->backend->submit(io, request);
 }
 
 /* A task may do so, too; what such a request takes is deep, and goes on the thread's stack. */

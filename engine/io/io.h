@@ -42,6 +42,8 @@ enum io_flags {
 	IO_OPEN_CREATE = 1 << 1,   /* must not exist yet (O_EXCL): else STATUS_INVALID */
 	IO_OPEN_BUFFERED = 1 << 2, /* through the page cache: any alignment. Otherwise direct */
 	IO_DURABLE = 1 << 3,	   /* IO_WRITE */
+	IO_BULK = 1 << 5,	   /* IO_READ, IO_WRITE: much, and nobody waits for this one: see io_submit */
+	IO_AT_ONCE = 1 << 4, /* IO_WRITE, IO_SYNC: somebody waits for it, and it is short: see io_do_alone */
 };
 
 /*
@@ -104,6 +106,15 @@ struct io_counters {
 	uint64_t retries; /* short, EAGAIN, EINTR */
 };
 
+enum { IO_GENTLE_REQUESTS = 128 }; /* with IO_BULK: 4 MiB, some ten milliseconds */
+
+/* Requests with IO_BULK: those under way, and those that wait in line for them. */
+struct io_bulk {
+	uint64_t bytes;	 /* under way */
+	uint32_t gentle; /* so many more go on gently */
+	struct io_request *first, *last;
+};
+
 struct io;
 
 struct io_backend {
@@ -116,6 +127,7 @@ struct io_backend {
 	void (*wake)(struct io *io);
 	/* May be NULL: all must be submitted. */
 	void (*carry_out)(const struct io *io, struct io_request *request);
+	bool (*do_alone)(struct io *io); /* may be NULL: never worth while */
 	MUST_CHECK struct status (*list)(struct io *io, const char *path,
 					 void (*each)(void *context, const char *name), void *context);
 	MUST_CHECK struct status (*lock)(struct io *io, const char *path, int *lock);
@@ -130,6 +142,7 @@ struct io {
 	unsigned promises; /* enum io_promises */
 	unsigned in_flight;
 	bool memory_registered; /* at least one region is; false when refused: the record says so */
+	struct io_bulk bulk;
 	void (*before_sleep)(void *context); /* NULL: none */
 	void (*after_sleep)(void *context);
 	void *sleep_context;
@@ -165,7 +178,14 @@ static inline void io_destroy(struct io *io)
 	io->backend->destroy(io);
 }
 
-/* Queues the request. It reaches the kernel with the next io_poll at the latest. Never blocks. */
+/*
+ * Queues the request. It reaches the kernel with the next io_poll at the latest. Never blocks.
+ *
+ * Devices serve requests in the order in which they come, so what somebody waits for queues behind all that
+ * was asked for before. Of requests with IO_BULK therefore only 1 MiB is under way at a time, and 64 KiB
+ * while there are reads without it, and some time thereafter (or one that is larger); the others wait in
+ * line.
+ */
 void io_submit(struct io *io, struct io_request *request);
 
 /*
@@ -176,6 +196,29 @@ void io_submit(struct io *io, struct io_request *request);
 static inline unsigned io_poll(struct io *io, uint64_t wait_ns)
 {
 	return io->backend->poll(io, wait_ns);
+}
+
+/*
+ * Somebody waits for this instance's thread or device, so that requests with IO_BULK go on gently for a
+ * while: a long one keeps both for longer. Reads without IO_BULK say so by themselves.
+ */
+static inline void io_be_gentle(struct io *io)
+{
+	io->bulk.gentle = IO_GENTLE_REQUESTS;
+}
+
+/* How long requests with IO_BULK should be at most: 256 KiB, or 32 KiB while others read. */
+size_t io_bulk_length(const struct io *io);
+
+/*
+ * Where all that is under way is one request with IO_AT_ONCE, and the kernel has not got it yet: carries it
+ * out on this thread, which sleeps meanwhile as in io_poll. A ring would hand a sync to a worker, and hear of
+ * a write's end from another: two wakes, which cost half as much as the sync. But an io_wake does not end it.
+ * True: the request is complete. False: nothing happened.
+ */
+static inline bool io_do_alone(struct io *io)
+{
+	return io->in_flight == 1 && io->backend->do_alone != NULL && io->backend->do_alone(io);
 }
 
 /*

@@ -524,6 +524,122 @@ static void far_more_than_the_depth(void **state)
 	memory_unmap(memory, (size_t)COUNT * PAGE);
 }
 
+/* --- requests with IO_BULK --- */
+
+enum { BULK_COUNT = 24, BULK_PAGES = 64 };
+
+static uint64_t bulk_most; /* bytes under way at a time */
+
+static void bulk_completion(struct io_request *request)
+{
+	count_completion(request);
+	if (bulk_most < io->bulk.bytes)
+		bulk_most = io->bulk.bytes;
+}
+
+/* All at once, in requests of `length`. */
+static void transfer_in_bulk(enum io_operation operation, struct io_file *file, char *memory, size_t length)
+{
+	static struct io_request requests[BULK_COUNT * BULK_PAGES];
+	struct tally tally = { 0 };
+	unsigned count = (unsigned)((size_t)BULK_COUNT * BULK_PAGES * PAGE / length);
+	for (unsigned i = 0; i < count; i++) {
+		requests[i] = transfer(operation, file, memory + i * length, length, i * length);
+		requests[i].flags = IO_BULK;
+		requests[i].complete = bulk_completion;
+		requests[i].context = &tally;
+		io_submit(io, &requests[i]);
+	}
+	bulk_most = io->bulk.bytes;
+	assert_int_equal(io->in_flight, count);
+	drain();
+	assert_int_equal(tally.completed, count);
+	assert_int_equal(tally.failed, 0);
+	assert_int_equal(io->bulk.bytes, 0);
+}
+
+static void bulk_waits_in_line(void **state)
+{
+	(void)state;
+	size_t size = (size_t)BULK_COUNT * BULK_PAGES * PAGE;
+	char *memory = pages(BULK_COUNT * BULK_PAGES);
+	fill(memory, size, 5);
+	struct io_file *file = open_file(in_root("bulk"), IO_OPEN_WRITE | IO_OPEN_CREATE);
+	assert_int_equal(io_bulk_length(io), BULK_PAGES * PAGE);
+	transfer_in_bulk(IO_WRITE, file, memory, io_bulk_length(io));
+	assert_int_equal(bulk_most, 1 << 20);
+	memset(memory, 0, size);
+	transfer_in_bulk(IO_READ, file, memory, io_bulk_length(io));
+	assert_int_equal(bulk_most, 1 << 20);
+	assert_true(is_filled(memory, size, 5));
+	/* A read of somebody else's, and what is long goes alone. */
+	(void)read_some(file, memory, PAGE, 0);
+	assert_true(io_bulk_length(io) < BULK_PAGES * PAGE);
+	transfer_in_bulk(IO_READ, file, memory, (size_t)BULK_PAGES * PAGE);
+	assert_int_equal(bulk_most, BULK_PAGES * PAGE);
+	io_be_gentle(io);
+	transfer_in_bulk(IO_READ, file, memory, PAGE);
+	assert_true(bulk_most > 0);
+	assert_true(is_filled(memory, size, 5));
+	/* So much later it is as in the beginning. */
+	assert_int_equal(io_bulk_length(io), BULK_PAGES * PAGE);
+	close_file(file);
+	assert_ok(run_path(IO_UNLINK, in_root("bulk")));
+	memory_unmap(memory, size);
+}
+
+/* --- what may be done at once --- */
+
+static void at_once_by_itself(void **state)
+{
+	(void)state;
+	char *memory = pages(2);
+	fill(memory, PAGE, 6);
+	struct io_file *file = open_file(in_root("once"), IO_OPEN_WRITE | IO_OPEN_CREATE);
+	struct tally tally = { 0 };
+	struct io_request write = transfer(IO_WRITE, file, memory, PAGE, 0);
+	write.flags = IO_DURABLE | IO_AT_ONCE;
+	write.complete = count_completion;
+	write.context = &tally;
+	struct io_request sync = { .operation = IO_SYNC,
+				   .flags = IO_AT_ONCE,
+				   .file = file,
+				   .complete = count_completion,
+				   .context = &tally };
+	/* Two are not alone, and one that did not ask for it is left to a poll. */
+	assert_false(io_do_alone(io));
+	io_submit(io, &write);
+	io_submit(io, &sync);
+	assert_false(io_do_alone(io));
+	drain();
+	assert_int_equal(tally.completed, 2);
+	sync.flags = 0;
+	io_submit(io, &sync);
+	assert_false(io_do_alone(io));
+	drain();
+	sync.flags = IO_AT_ONCE;
+	unsigned done = 0;
+	polling = true;
+	fill(memory, PAGE, 7);
+	io_submit(io, &write);
+	done += io_do_alone(io);
+	polling = false;
+	drain();
+	polling = true;
+	io_submit(io, &sync);
+	done += io_do_alone(io);
+	polling = false;
+	drain();
+	assert_int_equal(done, backend->do_alone != NULL ? 2 : 0);
+	assert_int_equal(tally.completed, 5);
+	assert_int_equal(tally.failed, 0);
+	assert_int_equal(read_some(file, memory + PAGE, PAGE, 0), PAGE);
+	assert_true(is_filled(memory + PAGE, PAGE, 7));
+	close_file(file);
+	assert_ok(run_path(IO_UNLINK, in_root("once")));
+	memory_unmap(memory, 2 * (size_t)PAGE);
+}
+
 static void completions_submit(void **state)
 {
 	(void)state;
@@ -1037,6 +1153,8 @@ static int run_conformance(const char *name)
 		CASE(names_change),
 		CASE(one_holder_of_a_lock),
 		CASE(far_more_than_the_depth),
+		CASE(bulk_waits_in_line),
+		CASE(at_once_by_itself),
 		CASE(completions_submit),
 		CASE(completions_may_be_dropped),
 		CASE(execute_leaves_others_their_completions),

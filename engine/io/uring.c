@@ -352,6 +352,23 @@ static unsigned uring_poll(struct io *io, uint64_t wait_ns)
 	return poll_slowly(uring, wait_ns);
 }
 
+static bool uring_do_alone(struct io *io)
+{
+	struct uring *uring = uring_of(io);
+	if (uring->fresh.count != 1 || (uring->fresh.first->flags & IO_AT_ONCE) == 0)
+		return false;
+	ASSERT(uring->under_way == 0 && uring->again.count == 0);
+	struct io_request *request = io_queue_take(&uring->fresh);
+	if (transfer_begin(request, uring->direct)) {
+		io_before_sleep(io);
+		blocking_carry_out(io, request);
+		io_after_sleep(io);
+		io->counters.submits += (unsigned)request->result;
+	}
+	transfer_finish(io, request);
+	return true;
+}
+
 static void uring_submit(struct io *io, struct io_request *request)
 {
 	io_queue_add(&uring_of(io)->fresh, request);
@@ -543,6 +560,7 @@ const struct io_backend io_backend_uring = {
 	.poll = uring_poll,
 	.wake = uring_wake,
 	.carry_out = blocking_carry_out,
+	.do_alone = uring_do_alone,
 	.list = blocking_list,
 	.lock = blocking_lock,
 	.unlock = blocking_unlock,

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,6 +51,8 @@ static bool poll_until_done(const struct future *future, uint64_t budget_ns)
 				return true;
 			cpu_relax();
 		}
+		/* Who completes it may want this processor. */
+		(void)sched_yield();
 		if (clock_now_ns() - start >= budget_ns)
 			return false;
 	}

@@ -50,6 +50,11 @@ static void hold_await(struct shard *shard, uint32_t taken)
 	}
 }
 
+bool hold_is_awaited(struct shard *shard)
+{
+	return (atomic_load_explicit(&shard->hold, memory_order_relaxed) & HOLD_AWAITED) != 0;
+}
+
 /* New borrowers stand back while the resident wants it: what it has to do waits for nobody else. */
 void hold_take(struct shard *shard)
 {

@@ -427,6 +427,10 @@ static inline bool shard_is_ready(const struct shard *shard)
 	return shard->ready_count[TASK_FOREGROUND] + shard->ready_count[TASK_BACKGROUND] > 0;
 }
 
+/* Whether somebody may want the shard before its background goes on: who waits for I/O, another shard, a
+ * thread. */
+bool shard_is_wanted(struct shard *shard);
+
 /* Makes the shard the calling thread's, as it is for the resident; NULL: none. */
 void shard_set_current(struct shard *shard);
 
@@ -434,6 +438,8 @@ void shard_set_current(struct shard *shard);
 
 /* By the resident. */
 void hold_take(struct shard *shard);
+/* Whether a thread sleeps for want of the shard. */
+bool hold_is_awaited(struct shard *shard);
 void hold_give(struct shard *shard);
 /* Lets one of those in who sleep until it is free, and has it again afterwards. */
 void hold_lend(struct shard *shard);

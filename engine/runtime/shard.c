@@ -4,6 +4,7 @@
  */
 #include "runtime/shard.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,8 @@ enum {
 	POLL_NS_MIN = 1000,	/* less than this is not worth polling */
 	POLL_ROUNDS_MAX = 4096, /* a replaced clock may stand still */
 	POLL_ROUNDS_PER_CLOCK = 4,
+	WAKE_NS = 25 * 1000,	/* the kernel needs as long to bring a thread back: sooner takes polling */
+	SYNC_NS = 200 * 1000,	/* what a sync takes at most where it is fast */
 	RETRY_NS = 1000 * 1000, /* between two tries to get memory for a stack */
 };
 
@@ -283,6 +286,12 @@ void shard_run_task(struct shard *shard, struct task *task)
 	run_task(shard, task, queue);
 }
 
+bool shard_is_wanted(struct shard *shard)
+{
+	return shard->foreground_waits > 0 || inbox_peek(&shard->inbox) != NULL || hold_is_awaited(shard) ||
+	       atomic_load_explicit(&shard->active, memory_order_relaxed) != 0;
+}
+
 /*
  * Runs `tasks_max` tasks, and none more once `budget_ns` is used up; then some more as long as the clock has
  * not moved, for a turn costs as much as several short runs. Background tasks that had the shard to
@@ -298,7 +307,9 @@ static uint64_t queue_run(struct shard *shard, enum task_queue which, uint32_t t
 			break;
 		shard->ready_count[which]--;
 		run_task(shard, CONTAINER_OF(shard->ready[which].next, struct task, link), queue);
-		if (shard->now_ns - start >= budget_ns || (alone && shard->ready_count[TASK_FOREGROUND] > 0))
+		if (shard->now_ns - start >= budget_ns)
+			break;
+		if (alone && (shard->ready_count[TASK_FOREGROUND] > 0 || shard_is_wanted(shard)))
 			break;
 	}
 	return shard->now_ns - start;
@@ -340,7 +351,7 @@ static void background_run(struct shard *shard)
 	bool contended = shard->ready_count[TASK_FOREGROUND] > 0;
 	if (contended && shard->credit_ns <= 0)
 		return;
-	uint64_t budget_ns = shard->foreground_waits > 0 ? SLICE_SHORT_NS : SLICE_NS;
+	uint64_t budget_ns = shard_is_wanted(shard) ? SLICE_SHORT_NS : SLICE_NS;
 	if (contended)
 		budget_ns = (uint64_t)(shard->credit_ns < SLICE_NS ? shard->credit_ns : SLICE_NS);
 	uint64_t used = queue_run(shard, TASK_BACKGROUND, UINT32_MAX, budget_ns);
@@ -551,7 +562,11 @@ static bool poll_round_is_last(unsigned round, uint64_t start, uint64_t budget_n
 	cpu_relax();
 	if (round == POLL_ROUNDS_MAX)
 		return true;
-	return round % POLL_ROUNDS_PER_CLOCK == 0 && clock_now_ns() - start >= budget_ns;
+	if (round % POLL_ROUNDS_PER_CLOCK != 0)
+		return false;
+	/* Threads of others may want this processor, and bring what is waited for. */
+	(void)sched_yield();
+	return clock_now_ns() - start >= budget_ns;
 }
 
 static bool poll_for_io(struct shard *shard, uint64_t start, uint64_t budget_ns)
@@ -618,6 +633,16 @@ static void sleep_in_kernel(struct shard *shard, uint64_t now)
 }
 
 /*
+ * With nothing else to do than to wait for a group of the log the resident writes and syncs it itself, unless
+ * somebody may want an answer before the end: another shard that sends calls, a timer.
+ */
+static bool do_alone(struct shard *shard)
+{
+	return atomic_load_explicit(&shard->active, memory_order_relaxed) == 0 &&
+	       kernel_wait_ns(shard, shard->now_ns) > SYNC_NS && io_do_alone(shard->io);
+}
+
+/*
  * Polling pays when the wait is short. So a sleep that polling would have spared makes the shard poll as
  * long as it may, and each fruitless poll halves the time: an idle shard soon sleeps at once.
  */
@@ -625,9 +650,15 @@ static void shard_wait(struct shard *shard)
 {
 	uint64_t start = shard->now_ns;
 	uint64_t wait_ns = kernel_wait_ns(shard, start);
+	if (do_alone(shard)) {
+		shard_read_clock(shard);
+		return;
+	}
 	uint64_t budget_ns = shard->poll_ns < wait_ns ? shard->poll_ns : wait_ns;
 	if (shard->io->in_flight > POLL_IO_FEW && budget_ns > POLL_IO_NS)
 		budget_ns = POLL_IO_NS;
+	if (wait_ns <= WAKE_NS)
+		budget_ns = wait_ns;
 	if (budget_ns > 0 && poll_for_work(shard, start, budget_ns)) {
 		shard_read_clock(shard);
 		return;

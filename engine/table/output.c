@@ -40,6 +40,7 @@ static void buffer_start(struct task *self, struct output *output)
 	ASSERT(output->fill % IO_PAGE_BYTES == 0);
 	buffer->request = (struct io_request) {
 		.operation = IO_WRITE,
+		.flags = IO_BULK,
 		.file = output->file,
 		.buffer = buffer->bytes,
 		.length = output->fill,
@@ -58,6 +59,8 @@ static struct status buffer_ready(struct task *self, struct output *output)
 {
 	struct output_buffer *buffer = &output->buffers[output->current];
 	TRY(buffer_await(self, buffer));
+	size_t length = io_bulk_length(shard_io(task_shard(self)));
+	output->limit = length < OUTPUT_BUFFER_BYTES ? length : OUTPUT_BUFFER_BYTES;
 	if (buffer->bytes != NULL)
 		return status_ok();
 	buffer->bytes = memory_allocate_aligned(IO_PAGE_BYTES, OUTPUT_BUFFER_BYTES);
@@ -70,7 +73,7 @@ static struct status append(struct task *self, struct output *output, const uint
 	while (size > 0) {
 		if (output->fill == 0)
 			TRY(buffer_ready(self, output));
-		size_t part = OUTPUT_BUFFER_BYTES - output->fill;
+		size_t part = output->limit - output->fill;
 		if (part > size)
 			part = size;
 		uint8_t *to = output->buffers[output->current].bytes + output->fill;
@@ -82,7 +85,7 @@ static struct status append(struct task *self, struct output *output, const uint
 		}
 		output->fill += part;
 		size -= part;
-		if (output->fill == OUTPUT_BUFFER_BYTES)
+		if (output->fill == output->limit)
 			buffer_start(self, output);
 	}
 	return status_ok();

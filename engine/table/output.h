@@ -25,6 +25,7 @@ struct output {
 	struct io_file *file;
 	uint64_t offset; /* in the file, of the current buffer's first byte */
 	size_t fill;	 /* of the current buffer */
+	size_t limit;	 /* of fill: a multiple of the page */
 	uint32_t current;
 	struct output_buffer buffers[OUTPUT_BUFFERS];
 };

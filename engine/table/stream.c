@@ -66,10 +66,14 @@ static void piece_start(struct stream *stream, struct stream_piece *piece, uint6
 	piece->status = status_ok();
 	if (offset >= end)
 		return;
-	piece->length = end - offset < stream->piece_bytes ? (size_t)(end - offset) : stream->piece_bytes;
+	size_t length = io_bulk_length(shard_io(shard_current()));
+	if (length > stream->piece_bytes)
+		length = stream->piece_bytes;
+	piece->length = end - offset < length ? (size_t)(end - offset) : length;
 	piece->reading = true;
 	piece->request = (struct io_request) {
 		.operation = IO_READ,
+		.flags = IO_BULK,
 		.file = stream->reader->table.file.file,
 		.buffer = piece->bytes,
 		.length = piece->length,

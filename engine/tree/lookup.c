@@ -143,6 +143,7 @@ static struct status lookup_result(struct tree *tree, struct tree_lookup *lookup
 static bool get_from_memtables(struct tree *tree, struct slice key, uint64_t sequence,
 			       struct store_value *value, struct status *status)
 {
+	io_be_gentle(shard_io(tree->options.shard));
 	struct entry entry;
 	struct memtable_slot *slot;
 	*value = (struct store_value) { .view = { .frame = CACHE_NO_FRAME } };

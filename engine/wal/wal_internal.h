@@ -137,6 +137,12 @@ struct wal {
 	uint32_t probes; /* power groups measured so far */
 	uint64_t probe_ns[2];
 	bool prefers_durable_write;
+	uint64_t power_ns; /* what writing and syncing a group takes, on average */
+
+	/* Groups that wait for more commits: gather in wal_writer.c. */
+	uint32_t gather_count;	  /* commits there were when the last group was written */
+	uint32_t gather_failures; /* waits that were in vain, one after the other */
+	uint32_t gather_skips;	  /* so many groups do not wait */
 
 	/* The keeper. */
 	struct task *keeper;
@@ -204,7 +210,9 @@ MAY_SUSPEND MUST_CHECK struct status wal_segment_create(struct task *self, struc
 /* Gives the first dirty segment its next lap, durably, and moves it to the end of `ready`. */
 MAY_SUSPEND MUST_CHECK struct status wal_segment_renew(struct task *self, struct wal *wal);
 
-MAY_SUSPEND MUST_CHECK struct status wal_segment_sync(struct task *self, struct wal_segment *segment);
+/* `is_short`: it has one group to cover, and commits wait for it. */
+MAY_SUSPEND MUST_CHECK struct status wal_segment_sync(struct task *self, struct wal_segment *segment,
+						      bool is_short);
 MAY_SUSPEND MUST_CHECK struct status wal_file_close(struct task *self, struct io_file *file);
 
 /* Moves every live segment whose commits are all released to `dirty`. */
@@ -223,8 +231,8 @@ extern const struct task_type wal_writer_type;
  * current segment has the room. */
 MUST_CHECK struct status wal_commit_at_once(struct wal *wal, struct wal_group *group);
 
-/* Syncs every segment that needs it; then everything written is durable. */
-MAY_SUSPEND MUST_CHECK struct status wal_sync_segments(struct task *self, struct wal *wal);
+/* Syncs every segment that needs it; then everything written is durable. `is_short`: see wal_segment_sync. */
+MAY_SUSPEND MUST_CHECK struct status wal_sync_segments(struct task *self, struct wal *wal, bool is_short);
 
 /* Writes a group without commits that says that everything before it is durable, and syncs it. For close:
  * the writer has ended. */

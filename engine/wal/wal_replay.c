@@ -477,7 +477,7 @@ static MAY_SUSPEND struct status settle_ring(struct task *self, struct replay *r
 	struct io_request request = { .operation = IO_SYNC_DIRECTORY, .path = wal->options.directory };
 	if (!PLANTED(N6))
 		TRY(task_io(self, &request));
-	return PLANTED(N13) ? status_ok() : wal_sync_segments(self, wal);
+	return PLANTED(N13) ? status_ok() : wal_sync_segments(self, wal, false);
 }
 
 static MAY_SUSPEND struct status read_all(struct task *self, struct replay *replay)

@@ -95,9 +95,13 @@ struct status wal_segment_allocate(struct wal *wal, uint32_t number, struct wal_
 	return status_ok();
 }
 
-struct status wal_segment_sync(struct task *self, struct wal_segment *segment)
+struct status wal_segment_sync(struct task *self, struct wal_segment *segment, bool is_short)
 {
-	struct io_request request = { .operation = IO_SYNC, .file = segment->file };
+	struct io_request request = {
+		.operation = IO_SYNC,
+		.flags = is_short ? IO_AT_ONCE : 0,
+		.file = segment->file,
+	};
 	struct status status = task_io(self, &request);
 	if (!status_is_ok(status) && PLANTED(M11))
 		status = task_io(self, &request);

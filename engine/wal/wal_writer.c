@@ -17,6 +17,9 @@
 enum {
 	STALL_POLL_NS = 250 * 1000,
 	PROBES = 8, /* groups timed, alternately one durable write and write + sync */
+	GATHER_LOOK_NS = 5 * 1000,
+	GATHER_NS_MAX = 60 * 1000,
+	GATHER_SKIPS_MAX = 63,
 	PAGE_MASK = IO_PAGE_BYTES - 1,
 };
 
@@ -234,7 +237,7 @@ static MAY_SUSPEND struct status write_pages(struct task *self, struct wal *wal,
 {
 	struct io_request request = {
 		.operation = IO_WRITE,
-		.flags = durable ? IO_DURABLE : 0,
+		.flags = (durable ? IO_DURABLE : 0) | (group->power && !group->single ? IO_AT_ONCE : 0),
 		.file = wal->current->file,
 		.buffer = group->buffer,
 		.length = (size_t)wal_round_up(group->start + group->length, IO_PAGE_BYTES),
@@ -288,7 +291,7 @@ static MAY_SUSPEND struct status take_back(struct task *self, struct wal *wal, s
 	return wal->health;
 }
 
-struct status wal_sync_segments(struct task *self, struct wal *wal)
+struct status wal_sync_segments(struct task *self, struct wal *wal, bool is_short)
 {
 	uint64_t written = wal->next_log - 1;
 	for (uint32_t i = 0; i < wal->segment_count; i++) {
@@ -297,7 +300,7 @@ struct status wal_sync_segments(struct task *self, struct wal *wal)
 			continue;
 		/* Before the sync: what wal_try_append writes meanwhile is not covered by it. */
 		segment->unsynced = PLANTED(N11);
-		struct status status = wal_segment_sync(self, segment);
+		struct status status = wal_segment_sync(self, segment, is_short);
 		wal->counters.syncs++;
 		if (PLANTED(N11))
 			segment->unsynced = false;
@@ -339,16 +342,27 @@ static MAY_SUSPEND struct status write_power(struct task *self, struct wal *wal,
 	bool simple = all_is_durable(wal);
 	bool durable_write = simple && choose_durable_write(wal) && !PLANTED(M1);
 	bool probing = simple && wal->probes < PROBES;
-	uint64_t begun_ns = probing ? clock_now_ns() : 0;
+	uint64_t begun_ns = clock_now_ns();
 	TRY(write_pages(self, wal, group, durable_write));
 	advance(wal, group, durable_write);
 	if (durable_write)
 		wal->counters.syncs++;
 	else if (!PLANTED(M1))
-		TRY(wal_sync_segments(self, wal));
+		TRY(wal_sync_segments(self, wal, simple));
+	uint64_t took_ns = clock_now_ns() - begun_ns;
+	wal->power_ns += took_ns / 8 - wal->power_ns / 8;
 	if (probing)
-		note_probe(wal, durable_write, clock_now_ns() - begun_ns);
+		note_probe(wal, durable_write, took_ns);
 	return status_ok();
+}
+
+/* Commits that wait in the queue. */
+static uint32_t queued_commits(const struct wal *wal)
+{
+	uint32_t count = 0;
+	for (const struct list *node = wal->queue.next; node != &wal->queue; node = node->next)
+		count += CONTAINER_OF(node, struct wal_group, node)->count;
+	return count;
 }
 
 static MAY_SUSPEND struct status write_group(struct task *self, struct wal *wal, struct wal_group *group)
@@ -358,6 +372,7 @@ static MAY_SUSPEND struct status write_group(struct task *self, struct wal *wal,
 	struct status status;
 	if (group->power) {
 		status = write_power(self, wal, group);
+		wal->gather_count = group->count + queued_commits(wal);
 	} else {
 		status = write_pages(self, wal, group, false);
 		if (status_is_ok(status))
@@ -402,7 +417,7 @@ static MAY_SUSPEND void commit_group(struct task *self, struct wal *wal, struct 
 	else
 		settle_refused(wal, group, status);
 	if (late)
-		status = wal_sync_segments(self, wal);
+		status = wal_sync_segments(self, wal, false);
 }
 
 struct status wal_commit_at_once(struct wal *wal, struct wal_group *group)
@@ -450,7 +465,7 @@ static bool move_to_next_page(struct wal *wal)
 struct status wal_write_marker(struct task *self, struct wal *wal)
 {
 	ASSERT(list_is_empty(&wal->queue));
-	TRY(wal_sync_segments(self, wal));
+	TRY(wal_sync_segments(self, wal, false));
 	const struct wal_segment *segment = wal->current;
 	if (segment == NULL || list_is_empty(&wal->unused))
 		return status_ok();
@@ -473,7 +488,7 @@ static MAY_SUSPEND void sync_alone(struct task *self, struct wal *wal)
 	move_waiters(&wal->sync_waiters, &waiters);
 	struct status status = wal->health;
 	if (status_is_ok(status))
-		status = wal_sync_segments(self, wal);
+		status = wal_sync_segments(self, wal, false);
 	finish_waiters(&waiters, status);
 }
 
@@ -481,6 +496,37 @@ static void refuse_joiners(struct wal *wal)
 {
 	while (!list_is_empty(&wal->joiners))
 		refuse_joiner(CONTAINER_OF(wal->joiners.next, struct wal_joiner, node), wal->health);
+}
+
+/*
+ * A sync costs the same for any number of commits, and who was told of the last group's often comes back with
+ * the next one at once. So a group of fewer waits for the others, for a part of the time that a sync takes:
+ * else two halves of the clients take turns, and each waits for the other's sync. Where less than half of
+ * them come, the next groups do without.
+ */
+static MAY_SUSPEND void gather(struct task *self, struct wal *wal)
+{
+	if (wal->gather_skips > 0) {
+		wal->gather_skips--;
+		return;
+	}
+	uint64_t wait_ns_max = wal->power_ns / 2 < GATHER_NS_MAX ? wal->power_ns / 2 : GATHER_NS_MAX;
+	uint32_t begun = queued_commits(wal), count = begun;
+	for (uint64_t waited_ns = 0; count < wal->gather_count && waited_ns < wait_ns_max;
+	     waited_ns += GATHER_LOOK_NS) {
+		task_sleep(self, GATHER_LOOK_NS);
+		count = queued_commits(wal);
+	}
+	if (count >= wal->gather_count || 2 * (count - begun) >= wal->gather_count - begun)
+		wal->gather_failures = 0;
+	else if (wal->gather_failures < GATHER_SKIPS_MAX)
+		wal->gather_failures = 2 * wal->gather_failures + 1;
+	wal->gather_skips = wal->gather_failures;
+}
+
+static bool next_is_power(const struct wal *wal)
+{
+	return !list_is_empty(&wal->queue) && CONTAINER_OF(wal->queue.next, struct wal_group, node)->power;
 }
 
 static MAY_SUSPEND void writer_run(struct task *self, void *argument)
@@ -499,6 +545,8 @@ static MAY_SUSPEND void writer_run(struct task *self, void *argument)
 		}
 		/* Whoever is runnable in this turn joins first: one more commit costs no more syncs. */
 		task_yield(self);
+		if (next_is_power(wal) && !wal->closing)
+			gather(self, wal);
 		if (!list_is_empty(&wal->queue))
 			commit_group(self, wal, CONTAINER_OF(wal->queue.next, struct wal_group, node));
 		else
