@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -122,6 +123,11 @@ static void call_clock_gettime(void)
 	result = (uint64_t)clock_gettime(CLOCK_MONOTONIC, &now) + (uint64_t)now.tv_nsec;
 }
 
+static void call_sched_yield(void)
+{
+	result = (uint64_t)sched_yield();
+}
+
 static void call_syscall(void)
 {
 	static uint32_t word;
@@ -162,14 +168,23 @@ struct outside_call {
 };
 
 static const struct outside_call calls[] = {
-	{ "context_call", NULL },	 { "context_switch", NULL },
-	{ "memcpy", call_memcpy },	 { "memmove", call_memmove },
-	{ "memset", call_memset },	 { "memcmp", call_memcmp },
-	{ "strcmp", call_strcmp },	 { "strlen", call_strlen },
-	{ "strnlen", call_strnlen },	 { "clock_gettime", call_clock_gettime },
-	{ "syscall", call_syscall },	 { "write", call_write },
-	{ "nanosleep", call_nanosleep }, { "__errno_location", call_errno_location },
-	{ "__divti3", call_divti3 },	 { "__udivti3", call_udivti3 },
+	{ "context_call", NULL },
+	{ "context_switch", NULL },
+	{ "memcpy", call_memcpy },
+	{ "memmove", call_memmove },
+	{ "memset", call_memset },
+	{ "memcmp", call_memcmp },
+	{ "strcmp", call_strcmp },
+	{ "strlen", call_strlen },
+	{ "strnlen", call_strnlen },
+	{ "clock_gettime", call_clock_gettime },
+	{ "syscall", call_syscall },
+	{ "write", call_write },
+	{ "sched_yield", call_sched_yield },
+	{ "nanosleep", call_nanosleep },
+	{ "__errno_location", call_errno_location },
+	{ "__divti3", call_divti3 },
+	{ "__udivti3", call_udivti3 },
 };
 
 static const struct outside_call *find_call(const char *name)
