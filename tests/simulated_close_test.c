@@ -77,7 +77,7 @@ static void append(struct task *self, struct run *run, struct wal *wal, size_t s
 	assert_true(size <= sizeof(payload));
 	memset(payload, (int)run->applied + 1, size);
 	struct slice piece = slice_make(payload, size);
-	assert_ok(wal_append(self, wal, &piece, 1, WAL_PROCESS));
+	assert_ok(wal_append(self, wal, &piece, 1, WAL_PROCESS, NULL));
 }
 
 static void fill_and_close(struct task *self, void *argument)
@@ -193,7 +193,7 @@ static void fill_until_refused(struct task *self, void *argument)
 	assert_ok(wal_open(self, &run->options, true, 0, &wal, &report));
 	struct slice piece = slice_make(payload, sizeof(payload));
 	do
-		run->status = wal_append(self, wal, &piece, 1, WAL_PROCESS);
+		run->status = wal_append(self, wal, &piece, 1, WAL_PROCESS, NULL);
 	while (status_is_ok(run->status) && run->applied < COMMITS_MAX);
 	struct status closed = wal_close(self, wal);
 	(void)closed; /* it says again what has failed */
@@ -208,7 +208,7 @@ static void open_and_append(struct task *self, void *argument)
 	assert_ok(wal_open(self, &run->options, false, 0, &wal, &report));
 	static uint8_t payload[PAYLOAD_BYTES];
 	struct slice piece = slice_make(payload, sizeof(payload));
-	assert_ok(wal_append(self, wal, &piece, 1, WAL_POWER));
+	assert_ok(wal_append(self, wal, &piece, 1, WAL_POWER, NULL));
 	assert_ok(wal_close(self, wal));
 }
 

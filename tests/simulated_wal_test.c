@@ -114,7 +114,7 @@ static void append_all(struct task *self, void *argument)
 		size_t size = (size_t)random_below(&run->random, i % 8 == 0 ? PAYLOAD_MAX : 300);
 		memset(payload, (int)(1 + random_below(&run->random, 255)), size);
 		struct slice piece = slice_make(payload, size);
-		assert_ok(wal_append(self, run->wal, &piece, 1, run->durability));
+		assert_ok(wal_append(self, run->wal, &piece, 1, run->durability, NULL));
 		if (i % 10 == 9) {
 			/* As a flush does: what tables cover must not be torn behind them. */
 			uint64_t flushed = run->applied;
@@ -348,7 +348,7 @@ static void think_and_append(struct task *self, void *argument)
 	static const uint8_t payload[100] = { 1 };
 	struct slice piece = slice_make(payload, sizeof(payload));
 	for (unsigned i = 0; i < THOUGHTS; i++) {
-		assert_ok(wal_append(self, run->wal, &piece, 1, WAL_POWER));
+		assert_ok(wal_append(self, run->wal, &piece, 1, WAL_POWER, NULL));
 		task_sleep(self, random_below(&run->random, THINK_NS));
 	}
 }

@@ -200,20 +200,13 @@ static struct status work_through(struct work *work)
 	return work->builder != NULL ? output_finish(work) : status_ok();
 }
 
-static struct status sync_directory(struct task *self, const char *directory)
-{
-	struct io_request request = { .operation = IO_SYNC_DIRECTORY, .path = directory };
-	return task_io(self, &request);
-}
-
 void compaction_discard_outputs(struct task *self, struct compaction *job)
 {
 	/* A file that stays, for whatever reason, is an orphan: the next open removes it. */
 	char *path = memory_allocate(TABLE_PATH_BYTES);
 	for (size_t i = 0; i < job->output_count && path != NULL; i++) {
 		table_path(path, job->directory, job->outputs[i].number);
-		struct io_request request = { .operation = IO_UNLINK, .path = path };
-		struct status ignored = task_io(self, &request);
+		struct status ignored = task_unlink(self, path);
 		(void)ignored;
 	}
 	memory_free(path);
@@ -227,7 +220,7 @@ struct status compaction_run(struct task *self, struct compaction *compaction)
 	compaction->output_count = 0;
 	struct status status = work_through(&work);
 	if (status_is_ok(status) && compaction->output_count > 0 && !PLANTED(M3))
-		status = sync_directory(self, compaction->directory);
+		status = task_sync_directory(self, compaction->directory);
 	if (!status_is_ok(status)) {
 		if (work.builder != NULL)
 			table_builder_abandon(self, work.builder);

@@ -40,19 +40,12 @@ static void note_name(void *context, const char *name)
 	contents->shards += is_shard_name(name);
 }
 
-static struct status unlink_path(struct io *io, const char *path)
-{
-	struct io_request request = { .operation = IO_UNLINK, .path = path };
-	struct status status = io_execute(io, &request);
-	return status_is(status, STATUS_NOT_FOUND) ? status_ok() : status;
-}
-
 static struct status unlink_file(struct io *io, const char *directory, const char *name)
 {
 	char *path = root_join(directory, name);
 	if (path == NULL)
 		return status_make(STATUS_NO_MEMORY);
-	struct status status = unlink_path(io, path);
+	struct status status = io_unlink(io, path);
 	memory_free(path);
 	return status;
 }
@@ -96,12 +89,6 @@ static struct status sweep_unfinished(struct io *io, const char *path)
 	return sweep.status;
 }
 
-static struct status sync_directory(struct io *io, const char *path)
-{
-	struct io_request request = { .operation = IO_SYNC_DIRECTORY, .path = path };
-	return io_execute(io, &request);
-}
-
 /* The database's directory is one more name that is not durable by itself. */
 static struct status sync_parent(struct io *io, const char *path)
 {
@@ -118,7 +105,7 @@ static struct status sync_parent(struct io *io, const char *path)
 	if (length == 0)
 		parent[length++] = '.';
 	parent[length] = '\0';
-	struct status status = sync_directory(io, parent);
+	struct status status = io_sync_directory(io, parent);
 	memory_free(parent);
 	return status;
 }
@@ -230,7 +217,7 @@ static struct status make_shard_directories(cascade *db, bool create)
 	}
 	if (!create)
 		return status_ok();
-	return sync_directory(db->io, db->path);
+	return io_sync_directory(db->io, db->path);
 }
 
 static void run_open(struct task *self, void *argument)

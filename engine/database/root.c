@@ -92,23 +92,9 @@ struct status root_read(struct io *io, const char *path, struct root *root)
 	return status;
 }
 
-static struct status sync_directory(struct io *io, const char *path)
-{
-	struct io_request sync = { .operation = IO_SYNC_DIRECTORY, .path = path };
-	return io_execute(io, &sync);
-}
-
-/* Of an open that was cut off. */
-static struct status unlink_next(struct io *io, const char *next)
-{
-	struct io_request unlink_it = { .operation = IO_UNLINK, .path = next };
-	struct status status = io_execute(io, &unlink_it);
-	return status_is(status, STATUS_NOT_FOUND) ? status_ok() : status;
-}
-
 static struct status write_and_rename(struct io *io, const char *next, const char *file, uint8_t *page)
 {
-	TRY(unlink_next(io, next));
+	TRY(io_unlink(io, next)); /* of an open that was cut off */
 	TRY(page_transfer(io, IO_WRITE, next, page, IO_OPEN_WRITE | IO_OPEN_CREATE));
 	struct io_request rename_it = { .operation = IO_RENAME, .path = next, .path_to = file };
 	return io_execute(io, &rename_it);
@@ -128,12 +114,12 @@ static struct status put_in_place(struct io *io, const char *path, const char *n
 		root_encode(root, page);
 		status = write_and_rename(io, next, file, page);
 		if (!status_is_ok(status)) {
-			struct status ignored = unlink_next(io, next);
+			struct status ignored = io_unlink(io, next);
 			(void)ignored; /* the first error is the one to report */
 		}
 	}
 	if (status_is_ok(status))
-		status = sync_directory(io, path);
+		status = io_sync_directory(io, path);
 	memory_free(next);
 	memory_free(file);
 	memory_free(page);
@@ -148,7 +134,7 @@ struct status root_begin(struct io *io, const char *path, const struct root *roo
 struct status root_renew(struct io *io, const char *path, const struct root *root)
 {
 	struct status status = put_in_place(io, path, "ROOT", root);
-	return status_is(status, STATUS_NO_SPACE) ? sync_directory(io, path) : status;
+	return status_is(status, STATUS_NO_SPACE) ? io_sync_directory(io, path) : status;
 }
 
 struct status root_commit(struct io *io, const char *path)
@@ -161,7 +147,7 @@ struct status root_commit(struct io *io, const char *path)
 		status = io_execute(io, &rename_it);
 	}
 	if (status_is_ok(status))
-		status = sync_directory(io, path);
+		status = io_sync_directory(io, path);
 	memory_free(from);
 	memory_free(to);
 	return status;

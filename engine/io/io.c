@@ -304,3 +304,16 @@ struct status io_execute(struct io *io, struct io_request *request)
 	request->context = context;
 	return request->status;
 }
+
+struct status io_unlink(struct io *io, const char *path)
+{
+	struct io_request request = { .operation = IO_UNLINK, .path = path };
+	struct status status = io_execute(io, &request);
+	return status_is(status, STATUS_NOT_FOUND) ? status_ok() : status;
+}
+
+struct status io_sync_directory(struct io *io, const char *path)
+{
+	struct io_request request = { .operation = IO_SYNC_DIRECTORY, .path = path };
+	return io_execute(io, &request);
+}

@@ -270,6 +270,10 @@ static inline void io_wake(struct io *io)
  */
 MUST_CHECK struct status io_execute(struct io *io, struct io_request *request);
 
+/* The same for two operations. What is not there counts as unlinked. */
+MUST_CHECK struct status io_unlink(struct io *io, const char *path);
+MUST_CHECK struct status io_sync_directory(struct io *io, const char *path);
+
 /* Blocking: calls `each` with every name in the directory but "." and "..". Order unspecified. */
 MUST_CHECK struct status io_list(struct io *io, const char *path,
 				 void (*each)(void *context, const char *name), void *context);

@@ -90,13 +90,6 @@ static MAY_SUSPEND struct status write_file(struct task *self, struct io_file *f
 	return write_some(self, file, offset, bytes, size, &written);
 }
 
-static MAY_SUSPEND struct status unlink_new(struct task *self, struct manifest *manifest)
-{
-	struct io_request request = { .operation = IO_UNLINK, .path = manifest->path_new };
-	struct status status = task_io(self, &request);
-	return status_is(status, STATUS_NOT_FOUND) ? status_ok() : status;
-}
-
 struct fail_call {
 	struct status cause;
 	const struct manifest *manifest;
@@ -140,7 +133,7 @@ static void unlock(struct manifest *manifest)
 
 static MAY_SUSPEND struct status open_new(struct task *self, struct manifest *manifest, struct io_file **file)
 {
-	TRY(unlink_new(self, manifest));
+	TRY(task_unlink(self, manifest->path_new));
 	struct io_request request = {
 		.operation = IO_OPEN,
 		.path = manifest->path_new,
@@ -163,11 +156,7 @@ static MAY_SUSPEND struct status switch_files(struct task *self, struct manifest
 		return status;
 	if (!status_is_ok(status))
 		return fail(manifest, status);
-	request = (struct io_request) {
-		.operation = IO_SYNC_DIRECTORY,
-		.path = manifest->options.directory,
-	};
-	status = task_io(self, &request);
+	status = task_sync_directory(self, manifest->options.directory);
 	return status_is_ok(status) ? status : fail(manifest, status);
 }
 
@@ -188,7 +177,7 @@ static MAY_SUSPEND struct status write_new(struct task *self, struct manifest *m
 		return status;
 	/* The file under the old name is as it was, unless the health says otherwise. */
 	struct status ignored = close_file(self, *file);
-	ignored = unlink_new(self, manifest);
+	ignored = task_unlink(self, manifest->path_new);
 	(void)ignored; /* the first error is the one to report */
 	*file = NULL;
 	return status;
@@ -573,11 +562,7 @@ static MAY_SUSPEND struct status create(struct task *self, struct manifest *mani
 static MAY_SUSPEND struct status make_durable(struct task *self, struct manifest *manifest)
 {
 	TRY(sync_file(self, manifest->file));
-	struct io_request request = {
-		.operation = IO_SYNC_DIRECTORY,
-		.path = manifest->options.directory,
-	};
-	return task_io(self, &request);
+	return task_sync_directory(self, manifest->options.directory);
 }
 
 /*
@@ -598,7 +583,7 @@ static MAY_SUSPEND struct status open_existing(struct task *self, struct manifes
 	struct io_request request = { .operation = IO_OPEN, .path = manifest->path, .flags = IO_OPEN_WRITE };
 	TRY(task_io(self, &request));
 	manifest->file = request.opened;
-	TRY(unlink_new(self, manifest));
+	TRY(task_unlink(self, manifest->path_new));
 	struct manifest_file content;
 	manifest_state_free(&manifest->state);
 	struct status status = load(self, manifest, manifest->file, manifest->file->size_at_open, &content,

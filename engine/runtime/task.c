@@ -467,6 +467,19 @@ struct status task_io(struct task *self, struct io_request *request)
 	return batch_wait(self, &batch);
 }
 
+struct status task_unlink(struct task *self, const char *path)
+{
+	struct io_request request = { .operation = IO_UNLINK, .path = path };
+	struct status status = task_io(self, &request);
+	return status_is(status, STATUS_NOT_FOUND) ? status_ok() : status;
+}
+
+struct status task_sync_directory(struct task *self, const char *path)
+{
+	struct io_request request = { .operation = IO_SYNC_DIRECTORY, .path = path };
+	return task_io(self, &request);
+}
+
 struct task *task_current(void)
 {
 	struct shard *shard = shard_current();

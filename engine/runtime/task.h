@@ -184,6 +184,10 @@ static inline bool wait_list_is_empty(const struct wait_list *waiting)
  * submitted is finished, also for a task that is canceled. */
 MAY_SUSPEND MUST_CHECK struct status task_io(struct task *self, struct io_request *request);
 
+/* What is not there counts as unlinked. */
+MAY_SUSPEND MUST_CHECK struct status task_unlink(struct task *self, const char *path);
+MAY_SUSPEND MUST_CHECK struct status task_sync_directory(struct task *self, const char *path);
+
 /* Many requests tied to one task. Their join counts them: it may be waited for among others. */
 struct io_batch {
 	struct join join;

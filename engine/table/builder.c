@@ -608,8 +608,7 @@ static struct status let_go(struct task *self, struct table_builder *builder, bo
 	struct status status = task_io(self, &request);
 	if (unlink_file) {
 		/* What cannot be unlinked is an orphan, which the next open removes. */
-		request = (struct io_request) { .operation = IO_UNLINK, .path = builder->path };
-		struct status ignored = task_io(self, &request);
+		struct status ignored = task_unlink(self, builder->path);
 		(void)ignored;
 	}
 	return status;

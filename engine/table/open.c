@@ -364,8 +364,7 @@ void table_close(struct task *self, struct table *table, bool unlink_file)
 		buffer_forget(reader->pool, table->file.id);
 	close_file(self, reader);
 	if (unlink_file) {
-		struct io_request request = { .operation = IO_UNLINK, .path = reader->path };
-		struct status ignored = task_io(self, &request);
+		struct status ignored = task_unlink(self, reader->path);
 		(void)ignored;
 	}
 	reader_free(reader);

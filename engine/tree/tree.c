@@ -83,11 +83,9 @@ MAY_SUSPEND static struct status remove_orphans(struct task *self, struct tree *
 		if (path == NULL)
 			return status_make(STATUS_NO_MEMORY);
 		table_path(path, tree->options.directory, files->numbers[i]);
-		struct io_request request = { .operation = IO_UNLINK, .path = path };
-		struct status status = task_io(self, &request);
+		struct status status = task_unlink(self, path);
 		memory_free(path);
-		if (!status_is(status, STATUS_NOT_FOUND))
-			TRY(status);
+		TRY(status);
 	}
 	return status_ok();
 }
@@ -282,6 +280,7 @@ MAY_SUSPEND static struct status tree_open(struct task *self, const struct store
 	tree->store.ops = &tree_store;
 	tree->options = *options;
 	tree->logging = options->durability != WAL_MEMORY;
+	tree->unapplied_from = UINT64_MAX;
 	list_init(&tree->immutables);
 	version_set_init(&tree->versions);
 	join_init(&tree->background);

@@ -84,9 +84,9 @@ struct tree {
 	struct join background;
 	struct wait_list progress; /* woken at the end of every background job and on failures */
 	struct status failure;	   /* for good: writes are refused */
-	bool unapplied; /* because of a commit that memory had no room for: none after it is visible */
-	uint64_t unapplied_from; /* its sequence */
-	struct status trouble;	 /* the last background error; OK again after a success */
+	uint64_t unapplied_from;   /* memory had no room for the commit of that sequence: none after it is
+				    * visible.   UINT64_MAX: there was room for all */
+	struct status trouble;	   /* the last background error; OK again after a success */
 
 	struct tree_counters counters;
 };
@@ -94,6 +94,12 @@ struct tree {
 static inline struct tree *tree_of(struct store *store)
 {
 	return CONTAINER_OF(store, struct tree, store);
+}
+
+/* Whether there are commits in the log that memory had no room for. */
+static inline bool tree_lacks_commits(const struct tree *tree)
+{
+	return tree->unapplied_from < UINT64_MAX;
 }
 
 /* --- write.c --- */

@@ -123,9 +123,8 @@ static void tree_fail(struct tree *tree, struct status status, uint64_t sequence
 {
 	if (status_is_ok(tree->failure))
 		tree->failure = status;
-	if (!tree->unapplied)
+	if (tree->unapplied_from > sequence)
 		tree->unapplied_from = sequence;
-	tree->unapplied = true;
 	wait_list_wake_all(&tree->progress);
 }
 
@@ -162,7 +161,7 @@ static bool log_needs_flush(const struct tree *tree)
 void tree_rotate_if_due(struct tree *tree)
 {
 	/* No table gets half of a batch. */
-	if (tree->unapplied)
+	if (tree_lacks_commits(tree))
 		return;
 	if (tree->active->arena.reserved_bytes < tree->options.memtable_bytes / 2 && !log_needs_flush(tree))
 		return;
@@ -217,7 +216,7 @@ static struct status apply_payload(struct tree *tree, uint64_t sequence, struct 
 void tree_apply(void *context, const struct wal_commit *commit)
 {
 	struct tree *tree = context;
-	if (tree->unapplied)
+	if (tree_lacks_commits(tree))
 		return;
 	struct status status = apply_payload(tree, commit->sequence, commit->payload);
 	if (!status_is_ok(status)) {
@@ -301,11 +300,11 @@ MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, con
 		if (durability == 0)
 			durability = tree->options.durability;
 		uint64_t sequence;
-		TRY(wal_append_numbered(self, tree->wal, pieces, count, durability, &sequence));
+		TRY(wal_append(self, tree->wal, pieces, count, durability, &sequence));
 		/* Durable but not visible is possible only when memory ran out, for this commit or one before
 		 * it. Any other failure since, as of a flush, takes nothing away from what it was promised.
 		 */
-		if (tree->unapplied && sequence >= tree->unapplied_from)
+		if (sequence >= tree->unapplied_from)
 			return tree->failure;
 	} else {
 		struct unlogged_call call = { .tree = tree, .pieces = pieces, .count = count };
@@ -331,7 +330,7 @@ bool tree_try_write(struct store *store, const struct slice *pieces, size_t coun
 		durability = tree->options.durability;
 	if (!wal_try_append(tree->wal, pieces, count, durability, status))
 		return false;
-	if (status_is_ok(*status) && tree->unapplied)
+	if (status_is_ok(*status) && tree_lacks_commits(tree))
 		*status = tree->failure;
 	if (status_is_ok(*status)) {
 		tree->counters.writes++;

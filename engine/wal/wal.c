@@ -251,8 +251,8 @@ static struct status payload_size(const struct wal *wal, const struct slice *pie
 	return status_ok();
 }
 
-struct status wal_append_numbered(struct task *self, struct wal *wal, const struct slice *pieces,
-				  size_t count, enum wal_durability durability, uint64_t *sequence)
+struct status wal_append(struct task *self, struct wal *wal, const struct slice *pieces, size_t count,
+			 enum wal_durability durability, uint64_t *sequence)
 {
 	ASSERT(!wal->recovering);
 	if (wal->closing)
@@ -271,20 +271,15 @@ struct status wal_append_numbered(struct task *self, struct wal *wal, const stru
 			return status;
 		}
 	}
-	*sequence = join_group(wal, group, pieces, count, payload_bytes, durability);
+	uint64_t drawn = join_group(wal, group, pieces, count, payload_bytes, durability);
+	if (sequence != NULL)
+		*sequence = drawn;
 	struct wal_waiter waiter = { .task = self };
 	bool late = wal->in_flight != NULL && PLANTED(M18);
 	add_waiter(late ? &wal->in_flight->waiters : &group->waiters, &waiter);
 	wake_next_joiner(wal);
 	wal_wake_writer(wal);
 	return wait_settled(self, &waiter);
-}
-
-struct status wal_append(struct task *self, struct wal *wal, const struct slice *pieces, size_t count,
-			 enum wal_durability durability)
-{
-	uint64_t sequence;
-	return wal_append_numbered(self, wal, pieces, count, durability, &sequence);
 }
 
 /* Whether a group of that length could be opened, written and settled now, before anything else happens. */
@@ -581,8 +576,7 @@ static MAY_SUSPEND struct status create_ring(struct task *self, struct wal *wal)
 	if (!status_is_ok(status) && wal->segment_count > 0) {
 		/* So that a second try finds what the first one found. */
 		wal_segment_path(wal, 0, ".log", wal->path);
-		struct io_request request = { .operation = IO_UNLINK, .path = wal->path };
-		struct status unlinked = task_io(self, &request);
+		struct status unlinked = task_unlink(self, wal->path);
 		(void)unlinked; /* the first error is the one to report */
 	}
 	return status;

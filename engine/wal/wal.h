@@ -90,16 +90,12 @@ MAY_SUSPEND MUST_CHECK struct status wal_close(struct task *self, struct wal *wa
  * Commits one payload, given in `count` pieces, and waits until it is as durable as `durability` asks and
  * applied. STATUS_INVALID: larger than wal_payload_max. STATUS_BUSY, or why the ring could not grow, as
  * STATUS_NO_SPACE: no segment became free in time. On any error nothing of it is visible, and a replay
- * finds it only if the error was STATUS_IO or STATUS_READ_ONLY.
+ * finds it only if the error was STATUS_IO or STATUS_READ_ONLY. *sequence (NULL: not asked for): the one that
+ * the commit got; set with STATUS_OK.
  */
 MAY_SUSPEND MUST_CHECK struct status wal_append(struct task *self, struct wal *wal,
 						const struct slice *pieces, size_t count,
-						enum wal_durability durability);
-
-/* The same. *sequence: the one that the commit got; set with STATUS_OK. */
-MAY_SUSPEND MUST_CHECK struct status wal_append_numbered(struct task *self, struct wal *wal,
-							 const struct slice *pieces, size_t count,
-							 enum wal_durability durability, uint64_t *sequence);
+						enum wal_durability durability, uint64_t *sequence);
 
 /*
  * The same without a task, where it needs no wait: nobody else's commit is under way, and the page cache

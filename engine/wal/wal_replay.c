@@ -70,9 +70,7 @@ static MAY_SUSPEND struct status open_segment(struct task *self, struct wal *wal
 static MAY_SUSPEND struct status remove_unfinished(struct task *self, struct wal *wal)
 {
 	wal_segment_path(wal, wal->segment_count, ".new", wal->path);
-	struct io_request request = { .operation = IO_UNLINK, .path = wal->path };
-	struct status status = task_io(self, &request);
-	return status_is(status, STATUS_NOT_FOUND) ? status_ok() : status;
+	return task_unlink(self, wal->path);
 }
 
 static MAY_SUSPEND struct status open_segments(struct task *self, struct wal *wal)
@@ -474,9 +472,8 @@ static MAY_SUSPEND struct status settle_ring(struct task *self, struct replay *r
 	replay->report->last_log_number = last;
 	/* What was replayed may have been in a cache only, and so may a segment's name be. The new run builds
 	 * on both, and its headers count the segments, so they must not go. */
-	struct io_request request = { .operation = IO_SYNC_DIRECTORY, .path = wal->options.directory };
 	if (!PLANTED(N6))
-		TRY(task_io(self, &request));
+		TRY(task_sync_directory(self, wal->options.directory));
 	return PLANTED(N13) ? status_ok() : wal_sync_segments(self, wal, false);
 }
 

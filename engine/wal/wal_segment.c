@@ -214,11 +214,8 @@ static MAY_SUSPEND struct status open_new(struct task *self, struct wal *wal, ui
 					  struct io_file **file)
 {
 	wal_segment_path(wal, number, ".new", wal->path);
-	struct io_request request = { .operation = IO_UNLINK, .path = wal->path };
-	struct status status = task_io(self, &request);
-	if (!status_is_ok(status) && !status_is(status, STATUS_NOT_FOUND))
-		return status;
-	request = (struct io_request) {
+	TRY(task_unlink(self, wal->path));
+	struct io_request request = {
 		.operation = IO_OPEN,
 		.path = wal->path,
 		.flags = IO_OPEN_WRITE | IO_OPEN_CREATE | wal_open_flags(wal),
@@ -238,11 +235,7 @@ static MAY_SUSPEND struct status publish_new(struct task *self, struct wal *wal,
 		.path_to = wal->path_to,
 	};
 	TRY(task_io(self, &request));
-	request = (struct io_request) {
-		.operation = IO_SYNC_DIRECTORY,
-		.path = wal->options.directory,
-	};
-	return task_io(self, &request);
+	return task_sync_directory(self, wal->options.directory);
 }
 
 struct status wal_segment_create(struct task *self, struct wal *wal)
@@ -280,8 +273,7 @@ out:
 		static const char *const endings[] = { ".new", ".log" };
 		for (unsigned i = 0; i < 2; i++) {
 			wal_segment_path(wal, number, endings[i], wal->path);
-			struct io_request request = { .operation = IO_UNLINK, .path = wal->path };
-			closed = task_io(self, &request);
+			closed = task_unlink(self, wal->path);
 		}
 	}
 	memory_free(segment);

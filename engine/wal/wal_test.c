@@ -249,7 +249,7 @@ static struct status append(struct task *self, struct world *world, size_t size,
 		slice_make(NULL, 0),
 		slice_make(payload + cut, size - cut),
 	};
-	struct status status = wal_append(self, world->wal, pieces, 3, durability);
+	struct status status = wal_append(self, world->wal, pieces, 3, durability, NULL);
 	free(payload);
 	return status;
 }

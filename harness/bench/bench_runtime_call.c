@@ -20,7 +20,7 @@ enum {
 	WARM_TIMES = 3, /* the second time a record is read shows that it is worth keeping */
 	CALLS = 1000,
 	SLICES = 100,
-	WINDOW_MS = 300,
+	WINDOW_MS = 600,
 	QUICK_CALLS = 100,
 	QUICK_SLICES = 2,
 	QUICK_MS = 50,

@@ -131,6 +131,7 @@ struct crowd {
 	uint64_t seed;
 	_Atomic uint32_t ready;
 	_Alignas(64) _Atomic uint32_t go, stop;
+	_Atomic uint32_t counts; /* what was done before is not counted */
 };
 
 struct worker {
@@ -151,10 +152,15 @@ static void work(struct worker *worker, struct driver_client *handle)
 	while (atomic_load(&crowd->go) == 0)
 		(void)sched_yield();
 	uint64_t done = 0;
+	bool counts = false;
 	while (atomic_load_explicit(&crowd->stop, memory_order_relaxed) == 0 &&
 	       status_is_ok(client->status)) {
 		crowd->operation(client);
 		done++;
+		if (!counts && atomic_load_explicit(&crowd->counts, memory_order_relaxed) != 0) {
+			counts = true;
+			done = 0;
+		}
 	}
 	worker->done = done;
 	worker->status = client->status;
@@ -201,8 +207,10 @@ struct status bench_store_threads(struct bench_store *store, unsigned threads, u
 		started == threads ? status_ok() : status_error(STATUS_BUSY, "no thread can be had");
 	while (atomic_load(&crowd.ready) < started)
 		(void)sched_yield();
-	uint64_t start = ticks_now(), done = 0;
 	atomic_store(&crowd.go, 1);
+	clock_sleep_ns(ms / 2 * 1000000u);
+	uint64_t start = ticks_now(), done = 0;
+	atomic_store(&crowd.counts, 1);
 	clock_sleep_ns(ms * 1000000u);
 	atomic_store(&crowd.stop, 1);
 	uint64_t ns = ticks_to_ns(ticks_now() - start);

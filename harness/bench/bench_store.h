@@ -79,7 +79,10 @@ void bench_client_put(struct bench_client *client);
 
 typedef void bench_operation(struct bench_client *client);
 
-/* That many threads in closed loops for that long; *rate: their operations a second, all together. */
+/*
+ * That many threads in closed loops for that long; *rate: their operations a second, all together. For half
+ * of that time they run before, uncounted, while a new database makes the files of its log.
+ */
 MUST_CHECK struct status bench_store_threads(struct bench_store *store, unsigned threads, uint64_t ms,
 					     uint64_t seed, bench_operation *operation, double *rate);
 

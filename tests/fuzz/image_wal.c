@@ -98,7 +98,7 @@ static void append(struct task *self, struct log_world *world)
 	uint8_t payload[PAYLOAD_MAX];
 	size_t size = make_payload(world->drawn + 1, payload);
 	struct slice piece = slice_make(payload, size);
-	FUZZ_CHECK(status_is_ok(wal_append(self, world->wal, &piece, 1, WAL_POWER)));
+	FUZZ_CHECK(status_is_ok(wal_append(self, world->wal, &piece, 1, WAL_POWER, NULL)));
 	commit_counts[world->index] = world->drawn;
 }
 
