@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "test.h"
+#include "check_or_abort.h"
 
 #include "base/memory.h"
 #include "buffer/buffer.h"
@@ -17,26 +17,6 @@
 #include "runtime/shard.h"
 
 enum { PAGE = IO_PAGE_BYTES, FILE_PAGES = 512, SMALL_POOL = 64 * PAGE };
-
-/* A failed check ends the program at once: cmocka cannot unwind a task's stack. */
-#define CHECK(expression)                                                                              \
-	do {                                                                                           \
-		if (!(expression)) {                                                                   \
-			(void)fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #expression); \
-			abort();                                                                       \
-		}                                                                                      \
-	} while (0)
-
-#define CHECK_OK(expression)                                                                              \
-	do {                                                                                              \
-		struct status check_ = (expression);                                                      \
-		if (!status_is_ok(check_)) {                                                              \
-			char text_[256];                                                                  \
-			status_describe(check_, text_, sizeof(text_));                                    \
-			(void)fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #expression, text_); \
-			abort();                                                                          \
-		}                                                                                         \
-	} while (0)
 
 static char directory[64];
 static char file_path[128];

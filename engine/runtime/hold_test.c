@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "test.h"
+#include "check_or_abort.h"
 
 #include "base/clock.h"
 #include "runtime/internal.h"
@@ -18,15 +18,6 @@ enum { ROUNDS = 1000 };
 #else
 enum { ROUNDS = 10000 };
 #endif
-
-/* A failed check ends the program at once: cmocka can unwind neither a task's stack nor another thread. */
-#define CHECK(expression)                                                                              \
-	do {                                                                                           \
-		if (!(expression)) {                                                                   \
-			(void)fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #expression); \
-			abort();                                                                       \
-		}                                                                                      \
-	} while (0)
 
 static struct runtime *create(const char *backend, uint64_t poll_ns_max)
 {

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "test.h"
+#include "check_or_abort.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -26,17 +26,6 @@ enum {
 	CLIENT_CALLS = 12, /* of each */
 	STEPS_MAX = 1000 * 1000,
 };
-
-/* A failed check ends the program at once: cmocka can unwind neither a task's stack nor a client's. */
-#define CHECK(expression)                                                                              \
-	do {                                                                                           \
-		if (!(expression)) {                                                                   \
-			(void)fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #expression); \
-			abort();                                                                       \
-		}                                                                                      \
-	} while (0)
-
-#define CHECK_OK(expression) CHECK(status_is_ok(expression))
 
 /* --- a world, a scheduler, a runtime --- */
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "test.h"
+#include "check_or_abort.h"
 
 #include "base/clock.h"
 #include "io/simulated.h"
@@ -33,17 +33,6 @@ enum {
 	FILE_PAGES = 16,
 	SAMPLES_OF_IO = 24, /* one of so many leaves reads */
 };
-
-/* A failed check ends the program at once: cmocka cannot unwind a task's stack. */
-#define CHECK(expression)                                                                              \
-	do {                                                                                           \
-		if (!(expression)) {                                                                   \
-			(void)fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #expression); \
-			abort();                                                                       \
-		}                                                                                      \
-	} while (0)
-
-#define CHECK_OK(expression) CHECK(status_is_ok(expression))
 
 static struct runtime *runtime;
 static struct stepped *stepped; /* NULL: on threads */

@@ -7,22 +7,12 @@
 #include <string.h>
 #include <time.h>
 
-#include "test.h"
+#include "check_or_abort.h"
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "runtime/internal.h"
 
-/* A failed check ends the program at once: cmocka cannot unwind a task's stack. */
-#define CHECK(expression)                                                                              \
-	do {                                                                                           \
-		if (!(expression)) {                                                                   \
-			(void)fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #expression); \
-			abort();                                                                       \
-		}                                                                                      \
-	} while (0)
-
-#define CHECK_OK(expression)	   CHECK(status_is_ok(expression))
 #define CHECK_CANCELED(expression) CHECK(status_is(expression, STATUS_CANCELED))
 #define TYPE(run_function, its_name)                                       \
 	{                                                                  \

@@ -8,7 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "test.h"
+#define CHECK_SEED seed
+#include "check_or_abort.h"
 
 #include "base/bytes.h"
 #include "base/memory.h"
@@ -30,28 +31,6 @@ enum { SCALE = 1, STRIDE = 1 };
 #endif
 
 static uint64_t seed;
-
-/* A failed check ends the program at once: cmocka cannot unwind a task's stack. */
-#define CHECK(expression)                                                                            \
-	do {                                                                                         \
-		if (!(expression)) {                                                                 \
-			(void)fprintf(stderr, "%s:%d: failed: %s (seed %llu)\n", __FILE__, __LINE__, \
-				      #expression, (unsigned long long)seed);                        \
-			abort();                                                                     \
-		}                                                                                    \
-	} while (0)
-
-#define CHECK_OK(expression)                                                                     \
-	do {                                                                                     \
-		struct status check_ = (expression);                                             \
-		if (!status_is_ok(check_)) {                                                     \
-			char text_[256];                                                         \
-			status_describe(check_, text_, sizeof(text_));                           \
-			(void)fprintf(stderr, "%s:%d: %s: %s (seed %llu)\n", __FILE__, __LINE__, \
-				      #expression, text_, (unsigned long long)seed);             \
-			abort();                                                                 \
-		}                                                                                \
-	} while (0)
 
 static char directory[64];
 

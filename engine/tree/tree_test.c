@@ -8,7 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "test.h"
+#define CHECK_SEED seed
+#include "check_or_abort.h"
 
 #include "base/batch.h"
 #include "base/hash.h"
@@ -19,28 +20,6 @@
 #include "tree/tree_internal.h"
 
 static uint64_t seed;
-
-/* A failed check ends the program at once: cmocka cannot unwind a task's stack. */
-#define CHECK(expression)                                                                            \
-	do {                                                                                         \
-		if (!(expression)) {                                                                 \
-			(void)fprintf(stderr, "%s:%d: failed: %s (seed %llu)\n", __FILE__, __LINE__, \
-				      #expression, (unsigned long long)seed);                        \
-			abort();                                                                     \
-		}                                                                                    \
-	} while (0)
-
-#define CHECK_OK(expression)                                                                     \
-	do {                                                                                     \
-		struct status check_ = (expression);                                             \
-		if (!status_is_ok(check_)) {                                                     \
-			char text_[256];                                                         \
-			status_describe(check_, text_, sizeof(text_));                           \
-			(void)fprintf(stderr, "%s:%d: %s: %s (seed %llu)\n", __FILE__, __LINE__, \
-				      #expression, text_, (unsigned long long)seed);             \
-			abort();                                                                 \
-		}                                                                                \
-	} while (0)
 
 enum { KEYS = 300, VALUE_MAX = 4000, PATH_BYTES = 128, OPTIONS_BYTES = 256 };
 
