@@ -1,6 +1,6 @@
 /*
- * check_or_abort.h: checks for tests inside tasks and threads of their own, which end the program at once: cmocka
- * cannot unwind a task's stack. Who draws by a seed defines CHECK_SEED before, so that a failure tells it.
+ * check_or_abort.h: checks inside tasks and threads of a test, which end the program at once: cmocka cannot
+ * unwind a task's stack. Who draws by a seed defines CHECK_SEED before, so that a failure tells it.
  */
 #ifndef CASCADE_TESTS_CHECK_OR_ABORT_H
 #define CASCADE_TESTS_CHECK_OR_ABORT_H
