@@ -21,6 +21,8 @@ enum {
 	GENTLE_BYTES = 32 << 10,
 };
 
+_Static_assert(GENTLE_BYTES << IO_HASTE_MAX == BULK_BYTES, "in the greatest haste nothing is held back");
+
 const struct io_backend *io_backends[2 + ADDED_MAX + 1] = {
 	&io_backend_uring,
 	&io_backend_posix,
@@ -114,15 +116,20 @@ static void prepare(struct io *io, struct io_request *request)
 	}
 }
 
+static size_t bulk_room(const struct io_bulk *bulk)
+{
+	return bulk->gentle > 0 ? (size_t)GENTLE_BYTES << bulk->haste : BULK_BYTES;
+}
+
 static bool bulk_has_room(const struct io_bulk *bulk, const struct io_request *request)
 {
-	uint64_t limit = bulk->gentle > 0 ? GENTLE_BYTES : BULK_BYTES;
-	return bulk->bytes == 0 || bulk->bytes + request->length <= limit;
+	return bulk->bytes == 0 || bulk->bytes + request->length <= bulk_room(bulk);
 }
 
 size_t io_bulk_length(const struct io *io)
 {
-	return io->bulk.gentle > 0 ? GENTLE_BYTES : BULK_LENGTH;
+	size_t room = bulk_room(&io->bulk);
+	return room < BULK_LENGTH ? room : BULK_LENGTH;
 }
 
 static void bulk_start(struct io *io, struct io_request *request)

@@ -112,6 +112,7 @@ enum { IO_GENTLE_REQUESTS = 128 }; /* with IO_BULK: 4 MiB, some ten milliseconds
 struct io_bulk {
 	uint64_t bytes;	 /* under way */
 	uint32_t gentle; /* so many more go on gently */
+	uint32_t haste;	 /* see io_set_haste */
 	struct io_request *first, *last;
 };
 
@@ -182,9 +183,9 @@ static inline void io_destroy(struct io *io)
  * Queues the request. It reaches the kernel with the next io_poll at the latest. Never blocks.
  *
  * Devices serve requests in the order in which they come, so what somebody waits for queues behind all that
- * was asked for before. Of requests with IO_BULK therefore only 1 MiB is under way at a time, and 64 KiB
- * while there are reads without it, and some time thereafter (or one that is larger); the others wait in
- * line.
+ * was asked for before. Of requests with IO_BULK therefore only 1 MiB is under way at a time, and 32 KiB to
+ * 1 MiB, as io_set_haste says, while there are reads without it, and some time thereafter (or one that is
+ * larger); the others wait in line.
  */
 void io_submit(struct io *io, struct io_request *request);
 
@@ -207,7 +208,18 @@ static inline void io_be_gentle(struct io *io)
 	io->bulk.gentle = IO_GENTLE_REQUESTS;
 }
 
-/* How long requests with IO_BULK should be at most: 256 KiB, or 32 KiB while others read. */
+enum { IO_HASTE_MAX = 5 };
+
+/*
+ * How much of IO_BULK may be under way while others read: 32 KiB << haste. With 0, at first, it disturbs
+ * least; with IO_HASTE_MAX it goes on as if nobody read.
+ */
+static inline void io_set_haste(struct io *io, uint32_t haste)
+{
+	io->bulk.haste = haste < IO_HASTE_MAX ? haste : IO_HASTE_MAX;
+}
+
+/* How long requests with IO_BULK should be at most: 256 KiB, or what may be under way if that is less. */
 size_t io_bulk_length(const struct io *io);
 
 /*

@@ -577,9 +577,21 @@ static void bulk_waits_in_line(void **state)
 	assert_true(io_bulk_length(io) < BULK_PAGES * PAGE);
 	transfer_in_bulk(IO_READ, file, memory, (size_t)BULK_PAGES * PAGE);
 	assert_int_equal(bulk_most, BULK_PAGES * PAGE);
+	io_set_haste(io, 1);
 	io_be_gentle(io);
+	size_t more = io_bulk_length(io);
 	transfer_in_bulk(IO_READ, file, memory, PAGE);
-	assert_true(bulk_most > 0);
+	assert_true(bulk_most >= more);
+	/* In the greatest haste there are 256 KiB, reads or not. */
+	io_set_haste(io, IO_HASTE_MAX + 1);
+	io_be_gentle(io);
+	assert_int_equal(io_bulk_length(io), BULK_PAGES * PAGE);
+	transfer_in_bulk(IO_READ, file, memory, (size_t)BULK_PAGES * PAGE);
+	assert_int_equal(bulk_most, 1 << 20);
+	io_set_haste(io, 0);
+	io_be_gentle(io);
+	assert_int_equal(io_bulk_length(io), more / 2);
+	transfer_in_bulk(IO_READ, file, memory, PAGE);
 	assert_true(is_filled(memory, size, 5));
 	/* So much later it is as in the beginning. */
 	assert_int_equal(io_bulk_length(io), BULK_PAGES * PAGE);

@@ -17,6 +17,7 @@ enum {
 	POLL_NS_MIN = 1000,	/* less than this is not worth polling */
 	POLL_ROUNDS_MAX = 4096, /* a replaced clock may stand still */
 	POLL_ROUNDS_PER_CLOCK = 4,
+	POLL_ROUNDS_PER_YIELD = 64,
 	WAKE_NS = 25 * 1000,	/* the kernel needs as long to bring a thread back: sooner takes polling */
 	SYNC_NS = 200 * 1000,	/* what a sync takes at most where it is fast */
 	RETRY_NS = 1000 * 1000, /* between two tries to get memory for a stack */
@@ -565,7 +566,8 @@ static bool poll_round_is_last(unsigned round, uint64_t start, uint64_t budget_n
 	if (round % POLL_ROUNDS_PER_CLOCK != 0)
 		return false;
 	/* Threads of others may want this processor, and bring what is waited for. */
-	(void)sched_yield();
+	if (round % POLL_ROUNDS_PER_YIELD == 0)
+		(void)sched_yield();
 	return clock_now_ns() - start >= budget_ns;
 }
 

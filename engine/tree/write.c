@@ -60,9 +60,12 @@ void tree_update_pacing(struct tree *tree)
 		uint64_t live = wal_counters(tree->wal)->live_bytes;
 		pacer_set_fill(&tree->pacer, PACING_LOG, live, live + wal_room(tree->wal) + 1);
 	}
-	/* The more is owed, the more of a turn the background gets: from a quarter to nearly all. */
-	uint32_t share = 64 + pacer_pressure(&tree->pacer) * 176 / PACING_FULL;
+	/* The more is owed, the more of a turn the background gets, from a quarter to nearly all, and the
+	 * less it gives way to reads: not at all where writers would be delayed next. */
+	uint32_t pressure = pacer_pressure(&tree->pacer);
+	uint32_t share = 64 + pressure * 176 / PACING_FULL;
 	shard_set_background_share(tree->options.shard, share);
+	io_set_haste(shard_io(tree->options.shard), pressure * IO_HASTE_MAX / PACING_FREE);
 }
 
 static struct status write_refusal(const struct tree *tree)
