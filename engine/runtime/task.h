@@ -33,7 +33,7 @@ typedef void task_function(struct task *self, void *argument);
  * digits: what the task's frames need at most on its own stack, from the first to that of the deepest wait,
  * 64 KiB at most. Engine tasks are held to it by scripts/check-stacks.sh. Up to 4 KiB stacks are packed side
  * by side without guards, in steps of 512 B; what is larger is guarded. The functions of this header and of
- * shard.h take at most 512 bytes of it. Calls that go deeper, or into code that nobody has measured, belong
+ * shard.h take at most 640 bytes of it. Calls that go deeper, or into code that nobody has measured, belong
  * behind call_on_thread_stack (base/door.h).
  */
 struct task_type {
