@@ -80,9 +80,28 @@ void calls_tell(struct shard *shard)
 	}
 }
 
-static void send(struct shard *shard, uint32_t target, struct ring_slot message)
+/* `type` NULL: a cancel. */
+static inline void send_type(struct shard *shard, uint32_t target, void *token, const struct task_type *type,
+			     void *argument)
 {
-	ring_push(&runtime_mailbox(shard->runtime, shard->index, target)->requests, &message);
+	struct ring *requests = &runtime_mailbox(shard->runtime, shard->index, target)->requests;
+	struct ring_slot *slot = ring_next(requests);
+	slot->token = token;
+	slot->type = type;
+	slot->argument = argument;
+	ring_push(requests, slot);
+	shard->untold |= (uint64_t)1 << target;
+}
+
+static inline void send_function(struct shard *shard, uint32_t target, void *token, task_function *run,
+				 void *argument)
+{
+	struct ring *requests = &runtime_mailbox(shard->runtime, shard->index, target)->requests;
+	struct ring_slot *slot = ring_next(requests);
+	slot->token = token_of(token, TOKEN_UNTYPED);
+	slot->run = run;
+	slot->argument = argument;
+	ring_push(requests, slot);
 	shard->untold |= (uint64_t)1 << target;
 }
 
@@ -139,21 +158,20 @@ static void check_caller(const struct task *self, uint32_t target)
 	ASSERT(target < self->shard->runtime->shard_count);
 }
 
-/* Sends the message with the call's token, and waits. */
-MAY_SUSPEND static struct status call_and_wait(struct task *self, uint32_t target, struct ring_slot message,
-					       unsigned token_bits)
+MAY_SUSPEND static inline void call_begin(struct task *self, uint32_t target)
 {
-	struct shard *shard = self->shard;
 	ASSERT(!self->serving);
-	credit_take(self, &shard->peers[target]);
-	struct call call = { .caller = self, .target = target };
-	message.token = token_of(&call, TOKEN_CALL | token_bits);
-	send(shard, target, message);
-	shard->counters.calls_sent++;
+	NOTE_WAIT(self, WAIT_CALL);
+	credit_take(self, &self->shard->peers[target]);
+	self->shard->counters.calls_sent++;
+}
+
+MAY_SUSPEND static inline struct status call_wait(struct task *self, struct call *call)
+{
 	self->wait = WAIT_CALL;
 	task_park(self);
-	ASSERT(call.done);
-	return call.status;
+	ASSERT(call->done);
+	return call->status;
 }
 
 struct status shard_call(struct task *self, uint32_t target, task_function *function, void *argument)
@@ -161,9 +179,10 @@ struct status shard_call(struct task *self, uint32_t target, task_function *func
 	check_caller(self, target);
 	if (target == self->shard->index)
 		return call_own_shard(self, function, argument);
-	NOTE_WAIT(self, WAIT_CALL);
-	return call_and_wait(self, target, (struct ring_slot) { .run = function, .argument = argument },
-			     TOKEN_UNTYPED);
+	call_begin(self, target);
+	struct call call = { .caller = self, .target = target };
+	send_function(self->shard, target, token_of(&call, TOKEN_CALL), function, argument);
+	return call_wait(self, &call);
 }
 
 struct status shard_call_type(struct task *self, uint32_t target, const struct task_type *type,
@@ -172,8 +191,10 @@ struct status shard_call_type(struct task *self, uint32_t target, const struct t
 	check_caller(self, target);
 	if (target == self->shard->index)
 		return call_own_shard(self, type->run, argument);
-	NOTE_WAIT(self, WAIT_CALL);
-	return call_and_wait(self, target, (struct ring_slot) { .type = type, .argument = argument }, 0);
+	call_begin(self, target);
+	struct call call = { .caller = self, .target = target };
+	send_type(self->shard, target, token_of(&call, TOKEN_CALL), type, argument);
+	return call_wait(self, &call);
 }
 
 struct status shard_call_cancelable(struct task *self, uint32_t target, const struct task_type *type,
@@ -188,8 +209,7 @@ struct status shard_call_cancelable(struct task *self, uint32_t target, const st
 	ASSERT(!self->serving);
 	TRY(credit_take_cancelable(self, &shard->peers[target]));
 	struct call call = { .caller = self, .target = target };
-	void *token = token_of(&call, TOKEN_CANCELABLE);
-	send(shard, target, (struct ring_slot) { .token = token, .type = type, .argument = argument });
+	send_type(shard, target, token_of(&call, TOKEN_CANCELABLE), type, argument);
 	shard->counters.calls_sent++;
 	self->call = &call;
 	NOTE_WAIT(self, WAIT_CALL);
@@ -206,7 +226,7 @@ void call_cancel(struct shard *shard, struct call *call)
 	if (call->done)
 		return;
 	call->canceling = true;
-	send(shard, call->target, (struct ring_slot) { .token = token_of(call, TOKEN_CANCELABLE) });
+	send_type(shard, call->target, token_of(call, TOKEN_CANCELABLE), NULL, NULL);
 }
 
 void shard_post(struct task *self, uint32_t target, const struct task_type *type, void *argument,
@@ -220,8 +240,7 @@ void shard_post(struct task *self, uint32_t target, const struct task_type *type
 		join->pending++;
 	shard->posts++;
 	shard->counters.posts_sent++;
-	void *token = token_of(join, TOKEN_POST);
-	send(shard, target, (struct ring_slot) { .token = token, .type = type, .argument = argument });
+	send_type(shard, target, token_of(join, TOKEN_POST), type, argument);
 }
 
 /* --- receiving replies --- */
@@ -285,8 +304,11 @@ static bool receive_replies(struct shard *shard, uint32_t from)
 
 static void reply(struct shard *shard, uint32_t to, void *token, struct status status)
 {
-	const struct ring_slot message = { .token = token, .status = status };
-	ring_push(&runtime_mailbox(shard->runtime, to, shard->index)->replies, &message);
+	struct ring *replies = &runtime_mailbox(shard->runtime, to, shard->index)->replies;
+	struct ring_slot *slot = ring_next(replies);
+	slot->token = token;
+	slot->status = status;
+	ring_push(replies, slot);
 	shard->untold |= (uint64_t)1 << to;
 }
 

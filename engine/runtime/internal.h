@@ -26,7 +26,7 @@ enum {
 	INBOX_BATCH = 64,		  /* requests taken from the inbox in a turn */
 	SLICE_NS = 100 * 1000,		  /* how long a task may run */
 	SLICE_SHORT_NS = 20 * 1000,	  /* the same while the foreground waits */
-	RUNS_PER_LOOK = 16,		  /* so many short runs may share one look at the time */
+	RUNS_PER_LOOK = 32,		  /* so many short runs may share one look at the time */
 	TRUSTED_TYPES = 16,		  /* task types whose runs are known to be short: a power of two */
 	QUIET_LOOKS = 16,		  /* into rings where nothing is, before it waits to be told */
 	TRUST_RUNS = 8,			  /* after so many that were */
@@ -60,8 +60,9 @@ enum task_wait { WAIT_RESUME, WAIT_LIST, WAIT_JOIN, WAIT_IO, WAIT_TIME, WAIT_CAL
 
 struct task {
 	union {
-		struct list link; /* in a run queue or a wait list */
-		struct {	  /* while it sleeps */
+		struct task *ready_next; /* in a run queue */
+		struct list link;	 /* in a wait list */
+		struct {		 /* while it sleeps */
 			struct task *heap_next;
 			struct task *heap_previous; /* the one before it, or its parent; NULL: the root */
 		};
@@ -282,9 +283,10 @@ struct mailbox {
 	struct ring replies;
 };
 
-/* What a sender knows of a receiver. */
+/* What a sender knows of a receiver. Those of two shards never share a line. */
 struct peer {
-	uint32_t outstanding; /* calls sent and not yet answered, <= mailbox entries */
+	_Alignas(CACHE_LINE_BYTES) uint32_t
+		outstanding;  /* calls sent and not yet answered, <= mailbox entries */
 	uint32_t quiet_looks; /* so many in a row have found nothing from there */
 	struct wait_list room;
 };
@@ -302,6 +304,36 @@ void call_cancel(struct shard *shard, struct call *call);
 
 /* --- shards --- */
 
+/* Tasks that are ready, linked one way: what ends is taken from the front. */
+struct run_queue {
+	struct task *first; /* while `count` is not 0 */
+	struct task **end;  /* where the next one is to be noted: the last one's ready_next, or `first` */
+	uint32_t count;
+};
+
+static inline void run_queue_init(struct run_queue *queue)
+{
+	queue->end = &queue->first;
+	queue->count = 0;
+}
+
+static inline void run_queue_add(struct run_queue *queue, struct task *task)
+{
+	*queue->end = task;
+	queue->end = &task->ready_next;
+	queue->count++;
+}
+
+/* While there is one. */
+static inline struct task *run_queue_take(struct run_queue *queue)
+{
+	struct task *task = queue->first;
+	queue->first = task->ready_next;
+	if (--queue->count == 0)
+		queue->end = &queue->first;
+	return task;
+}
+
 struct shard {
 	struct io *io;
 	struct runtime *runtime;
@@ -310,8 +342,7 @@ struct shard {
 	uint64_t now_ns;
 	bool now_is_old; /* a borrower has not read the clock yet */
 	uint64_t run_start_ns;
-	struct list ready[QUEUE_COUNT];
-	uint32_t ready_count[QUEUE_COUNT];
+	struct run_queue ready[QUEUE_COUNT];
 	uint32_t live;		   /* tasks that have not ended */
 	uint32_t foreground_waits; /* foreground tasks suspended on I/O */
 	uint32_t background_share;
@@ -394,8 +425,7 @@ static inline void shard_make_ready(struct shard *shard, struct task *task)
 		shard_read_clock(shard);
 	task->state = TASK_RUNNABLE;
 	task->ready_ns = shard->now_ns;
-	list_add_last(&shard->ready[task->queue], &task->link);
-	shard->ready_count[task->queue]++;
+	run_queue_add(&shard->ready[task->queue], task);
 }
 
 static inline void task_unpark(struct task *task)
@@ -424,7 +454,7 @@ static inline void join_end(struct join *join, struct status status)
 /* Whether a task is ready to run. */
 static inline bool shard_is_ready(const struct shard *shard)
 {
-	return shard->ready_count[TASK_FOREGROUND] + shard->ready_count[TASK_BACKGROUND] > 0;
+	return shard->ready[TASK_FOREGROUND].count + shard->ready[TASK_BACKGROUND].count > 0;
 }
 
 /* Whether somebody may want the shard before its background goes on: who waits for I/O, another shard, a

@@ -52,13 +52,16 @@ static inline void ring_init(struct ring *ring, struct ring_slot *slots, uint32_
 	ring->head = 0;
 }
 
-/* The producer holds a credit: the slot is free, and what its last consumer read happened before. */
-static inline void ring_push(struct ring *ring, const struct ring_slot *message)
+/* The free slot that the next message goes to. The producer holds a credit, so there is one, and what its
+ * last consumer read happened before. It fills in the slot itself (a message that is copied from memory as it
+ * was written waits for the stores it comes from), and then lets go of it with ring_push. */
+static inline struct ring_slot *ring_next(struct ring *ring)
 {
-	struct ring_slot *slot = &ring->slots[ring->tail & ring->mask];
-	slot->token = message->token;
-	slot->type = message->type;
-	slot->status = message->status;
+	return &ring->slots[ring->tail & ring->mask];
+}
+
+static inline void ring_push(struct ring *ring, struct ring_slot *slot)
+{
 	ring->tail++;
 	atomic_store_explicit(&slot->turn, ring->tail, memory_order_release);
 	__builtin_prefetch(&ring->slots[(ring->tail + RING_AHEAD) & ring->mask], 1);

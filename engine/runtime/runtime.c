@@ -57,8 +57,9 @@ static struct shard *shard_allocate(struct runtime *runtime, uint32_t index, uin
 	shard->counted_busy = true;
 	stack_pool_init(&shard->stacks);
 	for (unsigned queue = 0; queue < QUEUE_COUNT; queue++)
-		list_init(&shard->ready[queue]);
-	shard->peers = memory_allocate_zeroed(runtime->shard_count, sizeof(*shard->peers));
+		run_queue_init(&shard->ready[queue]);
+	shard->peers =
+		memory_allocate_aligned(CACHE_LINE_BYTES, runtime->shard_count * sizeof(*shard->peers));
 	struct inbox_slot *slots = memory_allocate_zeroed(inbox_entries, sizeof(*slots));
 	if (shard->peers == NULL || slots == NULL) {
 		memory_free(slots);
@@ -66,6 +67,7 @@ static struct shard *shard_allocate(struct runtime *runtime, uint32_t index, uin
 		return NULL;
 	}
 	inbox_init(&shard->inbox, slots, inbox_entries);
+	memset(shard->peers, 0, runtime->shard_count * sizeof(*shard->peers));
 	for (uint32_t i = 0; i < runtime->shard_count; i++)
 		wait_list_init(&shard->peers[i].room);
 	return shard;

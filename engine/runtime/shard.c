@@ -194,7 +194,7 @@ static void note_overrun(struct shard *shard, const char *name, uint64_t ns)
 	}
 }
 
-static __attribute__((noinline)) void note_wait(struct shard_queue_counters *queue, uint64_t waited_ns)
+static __attribute__((noinline)) void note_long_wait(struct shard_queue_counters *queue, uint64_t waited_ns)
 {
 	queue->waits[WAITS_OVER_100_US]++;
 	queue->waits[WAITS_OVER_1_MS] += waited_ns > 1000 * 1000;
@@ -206,9 +206,9 @@ static __attribute__((noinline)) void note_wait(struct shard_queue_counters *que
 /*
  * Reading the clock takes as long as half a dozen switches of tasks, and a look at the processor's counter
  * half of that. So runs of task types that were short the last times are not looked at one by one, only
- * sixteen together; after any other run there is a look, and if it says that some microseconds have passed,
- * the clock is read. A run that is too long is therefore named, unless its type had earned trust and other
- * such types ran beside it. Then all have to earn it again.
+ * RUNS_PER_LOOK together; after any other run there is a look, and if it says that some microseconds have
+ * passed, the clock is read. A run that is too long is therefore named, unless its type had earned trust and
+ * other such types ran beside it. Then all have to earn it again.
  */
 static unsigned trust_place(const struct task_type *type)
 {
@@ -267,12 +267,13 @@ static __attribute__((always_inline)) inline void run_task(struct shard *shard, 
 {
 	const struct task_type *type = task->type;
 	uint64_t waited_ns = shard->now_ns - task->ready_ns;
-	task->link.previous->next = task->link.next;
-	task->link.next->previous = task->link.previous;
 	queue->runs++;
-	queue->wait_ns += waited_ns;
-	if (__builtin_expect(waited_ns > 100 * 1000, 0))
-		note_wait(queue, waited_ns);
+	/* The clock is read now and then, so most waits are shorter than it knows. */
+	if (waited_ns != 0) {
+		queue->wait_ns += waited_ns;
+		if (__builtin_expect(waited_ns > 100 * 1000, 0))
+			note_long_wait(queue, waited_ns);
+	}
 	task_run(shard, task);
 	if (type != shard->last_type)
 		type_changes(shard, type);
@@ -280,11 +281,24 @@ static __attribute__((always_inline)) inline void run_task(struct shard *shard, 
 		look(shard, type, queue);
 }
 
+/* The task may stand anywhere in it. */
+static void run_queue_remove(struct run_queue *queue, struct task *task)
+{
+	struct task **place = &queue->first;
+	for (uint32_t i = 1; *place != task; i++) {
+		ASSERT(i < queue->count);
+		place = &(*place)->ready_next;
+	}
+	*place = task->ready_next;
+	if (queue->end == &task->ready_next)
+		queue->end = place;
+	queue->count--;
+}
+
 void shard_run_task(struct shard *shard, struct task *task)
 {
-	struct shard_queue_counters *queue = &shard->counters.queues[task->queue];
-	shard->ready_count[task->queue]--;
-	run_task(shard, task, queue);
+	run_queue_remove(&shard->ready[task->queue], task);
+	run_task(shard, task, &shard->counters.queues[task->queue]);
 }
 
 bool shard_is_wanted(struct shard *shard)
@@ -300,17 +314,18 @@ bool shard_is_wanted(struct shard *shard)
  */
 static uint64_t queue_run(struct shard *shard, enum task_queue which, uint32_t tasks_max, uint64_t budget_ns)
 {
-	struct shard_queue_counters *queue = &shard->counters.queues[which];
+	struct shard_queue_counters *counters = &shard->counters.queues[which];
+	struct run_queue *queue = &shard->ready[which];
 	uint64_t start = shard->now_ns;
-	bool alone = which == TASK_BACKGROUND && shard->ready_count[TASK_FOREGROUND] == 0;
-	for (uint32_t count = 0; shard->ready_count[which] > 0; count++) {
+	uint64_t end = start + budget_ns;
+	bool alone = which == TASK_BACKGROUND && shard->ready[TASK_FOREGROUND].count == 0;
+	for (uint32_t count = 0; queue->count > 0; count++) {
 		if (count >= tasks_max && (count >= RUNS_PER_LOOK || shard->now_ns != start))
 			break;
-		shard->ready_count[which]--;
-		run_task(shard, CONTAINER_OF(shard->ready[which].next, struct task, link), queue);
-		if (shard->now_ns - start >= budget_ns)
+		run_task(shard, run_queue_take(queue), counters);
+		if (shard->now_ns >= end)
 			break;
-		if (alone && (shard->ready_count[TASK_FOREGROUND] > 0 || shard_is_wanted(shard)))
+		if (alone && (shard->ready[TASK_FOREGROUND].count > 0 || shard_is_wanted(shard)))
 			break;
 	}
 	return shard->now_ns - start;
@@ -320,20 +335,20 @@ static uint64_t queue_run(struct shard *shard, enum task_queue which, uint32_t t
 static uint64_t foreground_budget_ns(const struct shard *shard)
 {
 	uint32_t share = shard->background_share;
-	if (shard->ready_count[TASK_BACKGROUND] == 0 || share <= 128)
+	if (shard->ready[TASK_BACKGROUND].count == 0 || share <= 128)
 		return SLICE_NS;
 	return (uint64_t)SLICE_NS * (256 - share) / share;
 }
 
 static void foreground_run(struct shard *shard)
 {
-	if (shard->ready_count[TASK_FOREGROUND] == 0)
+	if (shard->ready[TASK_FOREGROUND].count == 0)
 		return;
 	/* Those that are ready now: a task that yields lets the shard look for messages first, or soon. */
-	uint32_t ready = shard->ready_count[TASK_FOREGROUND];
+	uint32_t ready = shard->ready[TASK_FOREGROUND].count;
 	uint32_t tasks_max = ready < FOREGROUND_BATCH ? ready : FOREGROUND_BATCH;
 	uint64_t used = queue_run(shard, TASK_FOREGROUND, tasks_max, foreground_budget_ns(shard));
-	if (shard->ready_count[TASK_BACKGROUND] == 0)
+	if (shard->ready[TASK_BACKGROUND].count == 0)
 		return;
 	uint32_t share = shard->background_share;
 	uint64_t earned = share >= 256 ? CREDIT_NS_MAX : used * share / (256 - share);
@@ -347,9 +362,9 @@ static void foreground_run(struct shard *shard)
 /* Alone it ends early when it makes a foreground task runnable; else it spends the credit it has. */
 static void background_run(struct shard *shard)
 {
-	if (shard->ready_count[TASK_BACKGROUND] == 0)
+	if (shard->ready[TASK_BACKGROUND].count == 0)
 		return;
-	bool contended = shard->ready_count[TASK_FOREGROUND] > 0;
+	bool contended = shard->ready[TASK_FOREGROUND].count > 0;
 	if (contended && shard->credit_ns <= 0)
 		return;
 	uint64_t budget_ns = shard_is_wanted(shard) ? SLICE_SHORT_NS : SLICE_NS;
@@ -675,6 +690,16 @@ static void shard_wait(struct shard *shard)
 		shard->poll_ns = shard->poll_ns / 2 < POLL_NS_MIN ? 0 : shard->poll_ns / 2;
 }
 
+/*
+ * Where calls came from another shard a moment ago the next turn looks for more at once: to prepare for a
+ * wait, and to come back from it, takes longer than a call. It ends after some looks that found nothing
+ * (calls_receive).
+ */
+static bool expects_calls(const struct shard *shard)
+{
+	return !shard->must_retry && atomic_load_explicit(&shard->active, memory_order_relaxed) != 0;
+}
+
 /* --- starting and stopping --- */
 
 void fiber_of_thread(struct fiber *fiber)
@@ -742,7 +767,7 @@ void *shard_main(void *argument)
 		shard_turn(shard);
 		report_busy(shard);
 		hold_lend(shard);
-		if (!shard_is_ready(shard))
+		if (!shard_is_ready(shard) && !expects_calls(shard))
 			shard_wait(shard);
 	}
 	ASSERT(shard->live == 0);

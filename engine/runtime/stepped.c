@@ -239,9 +239,9 @@ static void gather_shard(struct stepped *stepped, struct stepped_runtime *runtim
 	}
 	choice.kind = CHOICE_TASK;
 	for (unsigned queue = 0; queue < QUEUE_COUNT; queue++) {
-		const struct list *ready = &shard->ready[queue];
-		for (struct list *node = ready->next; node != ready; node = node->next) {
-			choice.task = CONTAINER_OF(node, struct task, link);
+		struct task *task = shard->ready[queue].first;
+		for (uint32_t i = 0; i < shard->ready[queue].count; i++, task = task->ready_next) {
+			choice.task = task;
 			add_choice(stepped, choice);
 		}
 	}

@@ -72,7 +72,7 @@ bool task_slice_spent(struct task *self)
 {
 	struct shard *shard = self->shard;
 	shard_tell_others(shard);
-	bool is_wanted = shard->ready_count[TASK_FOREGROUND] > 0 || shard_is_wanted(shard);
+	bool is_wanted = shard->ready[TASK_FOREGROUND].count > 0 || shard_is_wanted(shard);
 	uint64_t slice_ns = is_wanted ? SLICE_SHORT_NS : SLICE_NS;
 	return clock_now_ns() - shard->run_start_ns >= slice_ns;
 }
