@@ -40,6 +40,33 @@ int futex_wake(_Atomic uint32_t *word, int count)
 	return (int)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 }
 
+/* --- bells --- */
+
+/* Which of a bell's sleepers one is: stacks lie alike in their pages, so all bits of the address count. */
+static uint32_t bell_bit(const struct future *future)
+{
+	return 1u << ((uint64_t)(uintptr_t)future * 0x9e3779b97f4a7c15u >> 59);
+}
+
+static void bell_wake(struct future_bell *bell, uint32_t bits)
+{
+	atomic_fetch_add(&bell->rings, 1);
+	(void)syscall(SYS_futex, &bell->rings, FUTEX_WAKE_BITSET_PRIVATE, INT_MAX, NULL, NULL, bits);
+}
+
+void future_bell_ring(struct future_bell *bell)
+{
+	uint32_t due = bell->due;
+	bell->due = 0;
+	bell_wake(bell, due);
+}
+
+/* Sleeps unless the bell has rung since `rings` was read. */
+static void bell_await(struct future_bell *bell, uint32_t rings, uint32_t bit)
+{
+	(void)syscall(SYS_futex, &bell->rings, FUTEX_WAIT_BITSET_PRIVATE, rings, NULL, NULL, bit);
+}
+
 /* --- waiting --- */
 
 static bool poll_until_done(const struct future *future, uint64_t budget_ns)
@@ -64,15 +91,25 @@ static bool is_done(void *future)
 	return future_poll(future);
 }
 
-/* Several threads may wait: the first announces it for all. */
+/*
+ * Several threads may wait: the first announces it for all. The bell is looked at before the announcement, so
+ * a completer that has seen it rings after that look. While the future is not done its shard, and so the
+ * bell, is there; afterwards the kernel alone may look at the word, and finds nothing or another value.
+ */
 static void sleep_until_done(struct future *future)
 {
+	struct future_bell *bell = future->bell;
+	uint32_t bit = bell_bit(future);
 	uint32_t state = atomic_load_explicit(&future->state, memory_order_acquire);
 	while (state != FUTURE_DONE) {
+		uint32_t rings = bell == NULL ? 0 : atomic_load(&bell->rings);
 		uint32_t waited = state | FUTURE_WAITED;
-		if (state != waited && !atomic_compare_exchange_weak(&future->state, &state, waited))
+		if (!atomic_compare_exchange_weak(&future->state, &state, waited))
 			continue;
-		futex_wait(&future->state, waited, UINT64_MAX);
+		if (bell != NULL)
+			bell_await(bell, rings, bit);
+		else
+			futex_wait(&future->state, waited, UINT64_MAX);
 		state = atomic_load_explicit(&future->state, memory_order_acquire);
 	}
 }
@@ -112,11 +149,25 @@ void future_on_done(struct future *future, void (*callback)(void *context), void
 
 /* --- completing --- */
 
+/* The shard rings its bell for all that have ended in this part of its turn. */
+static void wake_sleepers(struct future *future, struct future_bell *bell, uint32_t bit)
+{
+	struct shard *shard = shard_current();
+	if (bell == NULL)
+		futex_wake(&future->state, INT_MAX);
+	else if (shard != NULL && bell == &shard->bell)
+		bell->due |= bit;
+	else
+		bell_wake(bell, bit);
+}
+
 /* False, and nothing happened, while one of the bits of `unless` is set. */
 static bool complete_unless(struct future *future, uint32_t unless)
 {
 	void (*callback)(void *context);
 	void *context;
+	struct future_bell *bell = future->bell;
+	uint32_t bit = bell_bit(future);
 	uint32_t state = atomic_load_explicit(&future->state, memory_order_acquire);
 	do {
 		ASSERT(state != FUTURE_DONE);
@@ -129,7 +180,7 @@ static bool complete_unless(struct future *future, uint32_t unless)
 							memory_order_acq_rel, memory_order_acquire));
 	/* From here on the future may be gone; waking a word that is nobody's does no harm. */
 	if ((state & FUTURE_WAITED) != 0)
-		futex_wake(&future->state, INT_MAX);
+		wake_sleepers(future, bell, bit);
 	if (callback != NULL)
 		call_on_thread_stack(callback, context);
 	return true;

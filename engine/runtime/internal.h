@@ -304,6 +304,18 @@ void call_cancel(struct shard *shard, struct call *call);
 
 /* --- shards --- */
 
+/*
+ * What the threads sleep on that wait for a shard's requests: those that end together are woken together, by
+ * one system call. Each future has one of 32 bits by its address, and a wake names the bits whose futures are
+ * done.
+ */
+struct future_bell {
+	_Atomic uint32_t rings; /* a futex word */
+	uint32_t due;		/* the shard's: bits of those who are done and sleep */
+};
+
+void future_bell_ring(struct future_bell *bell);
+
 /* Tasks that are ready, linked one way: what ends is taken from the front. */
 struct run_queue {
 	struct task *first; /* while `count` is not 0 */
@@ -380,6 +392,8 @@ struct shard {
 	bool started;
 	struct status start_status;
 
+	struct future_bell bell;
+
 	/* Written by others. */
 	_Alignas(CACHE_LINE_BYTES) _Atomic uint64_t active; /* bit s: shard s has put something in a ring */
 	struct request *_Atomic canceled;		    /* requests that somebody cancels */
@@ -415,6 +429,12 @@ static inline void shard_tell_others(struct shard *shard)
 {
 	if (shard->untold != 0)
 		calls_tell(shard);
+}
+
+static inline void shard_wake_threads(struct shard *shard)
+{
+	if (shard->bell.due != 0)
+		future_bell_ring(&shard->bell);
 }
 
 /* --- short ones, which every spawn and every run of a task goes through --- */

@@ -301,8 +301,11 @@ struct shard *runtime_shard(struct runtime *runtime, uint32_t index)
 
 static bool try_submit(struct shard *shard, struct request *request)
 {
-	if (!inbox_push(&shard->inbox, request))
+	request->future.bell = &shard->bell;
+	if (!inbox_push(&shard->inbox, request)) {
+		request->future.bell = NULL;
 		return false;
+	}
 	(void)shard_notify(shard);
 	return true;
 }

@@ -58,10 +58,13 @@ enum future_bits {
 	FUTURE_CANCELED = 16, /* ... has arrived */
 };
 
+struct future_bell;
+
 struct future {
-	_Atomic uint32_t state; /* enum future_bits; a futex word */
+	_Atomic uint32_t state; /* enum future_bits; a futex word where there is no bell */
 	void (*callback)(void *context);
 	void *context;
+	struct future_bell *bell; /* of the shard that a request went to; else NULL */
 };
 
 static inline void future_init(struct future *future)
@@ -69,6 +72,7 @@ static inline void future_init(struct future *future)
 	atomic_init(&future->state, 0);
 	future->callback = NULL;
 	future->context = NULL;
+	future->bell = NULL;
 }
 
 /* Whether it is done. Never blocks. */

@@ -246,6 +246,7 @@ static __attribute__((noinline)) void look(struct shard *shard, const struct tas
 	shard->runs_unlooked = 0;
 	if (shard->clock_mark != 0 && ticks - shard->clock_mark <= CLOCK_TICKS_FEW)
 		return;
+	shard_wake_threads(shard);
 	uint64_t before = shard->now_ns;
 	shard_read_clock(shard);
 	uint64_t used = shard->now_ns - before;
@@ -540,6 +541,7 @@ void shard_receive(struct shard *shard)
 	bool requests_kept = requests_receive(shard);
 	shard->must_retry = calls_kept || requests_kept;
 	shard_tell_others(shard); /* what was answered at once */
+	shard_wake_threads(shard);
 }
 
 /* What the turn has spent so far is no task's. */
@@ -567,8 +569,10 @@ void shard_turn(struct shard *shard)
 	report_busy(shard);
 	foreground_run(shard);
 	shard_tell_others(shard);
+	shard_wake_threads(shard);
 	background_run(shard);
 	shard_tell_others(shard);
+	shard_wake_threads(shard);
 }
 
 /* --- waiting --- */
