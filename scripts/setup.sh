@@ -2,7 +2,7 @@
 # Installs what building, testing and plotting need, on Debian 12 and Ubuntu. Does nothing, quickly, when
 # nothing is missing. Where it cannot install, it says in one line what is missing and exits 1.
 #
-# Optional packages (plots, peers of the bench, fio, the formatter) are tried once; what could not be had is noted
+# Optional packages (plots, peers of the bench, fio, Valgrind, the formatter) are tried once; what could not be had is noted
 # in build/setup-missing, is not tried again until `make clean`, and is no error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,6 +37,7 @@ optional=(
   - liblmdb-dev
   - libwiredtiger-dev
   command:fio fio
+  command:valgrind valgrind
 )
 noted=build/setup-missing
 

@@ -2,9 +2,9 @@
 # Builds and tests the tree in several kinds of build, one stage each, and ends with a line of its own:
 # `N passed, N failed`. A stage that does not build counts as one failure.
 #
-# usage: scripts/test.sh [--long] [STAGE...]      STAGE: COMPILER-KIND, e.g. gcc-Release clang-Tsan; or mutants
+# usage: scripts/test.sh [--long] [STAGE...]      STAGE: COMPILER-KIND, e.g. gcc-Release clang-Tsan; or mutants, valgrind
 # Without names: the stages of `make test`. The stage `mutants` plants a few bugs and counts each that is found as a
-# passed test (scripts/mutants.sh). --long: every compiler with every kind, the switch by
+# passed test (scripts/mutants.sh); `valgrind` runs the runtime's storm of submissions under Valgrind. --long: every compiler with every kind, the switch by
 # ucontext, and CASCADE_TEST_LONG=1 for tests that know a longer form of themselves.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -17,7 +17,7 @@ if [ "${1:-}" = --long ]; then
   shift
   long=1
   export CASCADE_TEST_LONG=1
-  stages=({gcc,clang}-{Release,Debug,Asan,Tsan} gcc-Ucontext mutants)
+  stages=({gcc,clang}-{Release,Debug,Asan,Tsan} gcc-Ucontext mutants valgrind)
 fi
 [ $# -eq 0 ] || stages=("$@")
 
@@ -105,9 +105,29 @@ run_mutants() {
   echo "mutants: $found planted bugs found, $missed missed ($((SECONDS - began)) s)"
 }
 
+# Valgrind has to be told of every stack: the build that runs under it knows its header.
+run_valgrind() {
+  local began=$SECONDS folder=build/gcc-valgrind
+  if ! command -v valgrind > /dev/null; then
+    failed=$((failed + 1))
+    echo "valgrind: not installed (package valgrind)"
+    return
+  fi
+  mkdir -p "$folder"
+  if scripts/build.sh "$folder" gcc Release storm_test > "$folder/test.log" 2>&1 &&
+    CASCADE_STORM=100000 valgrind --error-exitcode=9 --fair-sched=yes "$folder/storm_test" >> "$folder/test.log" 2>&1; then
+    passed=$((passed + 1))
+    echo "valgrind: 100,000 submissions, no error ($((SECONDS - began)) s)"
+  else
+    failed=$((failed + 1))
+    tail -n 60 "$folder/test.log"
+    echo "valgrind: failed ($((SECONDS - began)) s)"
+  fi
+}
+
 for stage in "${stages[@]}"; do
   case $stage in
-  mutants) ;;
+  mutants | valgrind) ;;
   gcc-Release | gcc-Debug | gcc-Asan | gcc-Tsan | gcc-Ucontext | clang-Release | clang-Debug | clang-Asan | clang-Tsan) ;;
   *)
     echo "test.sh: $stage: no such stage" >&2
@@ -117,7 +137,11 @@ for stage in "${stages[@]}"; do
 done
 [ "$long" = 0 ] || echo "long tests: CASCADE_TEST_LONG=1"
 for stage in "${stages[@]}"; do
-  if [ "$stage" = mutants ]; then run_mutants; else run_stage "$stage"; fi
+  case $stage in
+  mutants) run_mutants ;;
+  valgrind) run_valgrind ;;
+  *) run_stage "$stage" ;;
+  esac
 done
 echo "all stages: $SECONDS s"
 echo "$passed passed, $failed failed"
