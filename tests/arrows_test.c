@@ -106,7 +106,7 @@ static const struct library_home {
 	{ "xxhash.h", "base harness" },
 	{ "ucontext.h", "runtime" },
 	{ "sanitizer/*", "base runtime" },
-	{ "valgrind/*", "base runtime" },
+	{ "valgrind/*", "base" },
 	{ "pthread.h", "base io io_doubles runtime harness bench inspect" },
 	{ "threads.h", "" },
 	{ "yaml.h", "harness" },

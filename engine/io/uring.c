@@ -24,6 +24,7 @@
 #include <sys/resource.h>
 
 #include "base/memory.h"
+#include "base/watched.h"
 #include "io/backend.h"
 #include "io/blocking.h"
 #include "io/gate.h"
@@ -512,6 +513,9 @@ static struct status open_ring(struct uring *uring)
 
 static struct status uring_create(const struct io_options *options, struct io **io)
 {
+	if (valgrind_watches())
+		return status_error(STATUS_UNSUPPORTED,
+				    "io_uring: under Valgrind who waits for a ring stops all");
 	struct uring *uring = memory_allocate_zeroed(1, sizeof(*uring));
 	if (uring == NULL)
 		return status_make(STATUS_NO_MEMORY);

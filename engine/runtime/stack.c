@@ -15,16 +15,14 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/watched.h"
 
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
+#ifdef VALGRIND_STACK_REGISTER
 #define STACK_REGISTER(low, high) VALGRIND_STACK_REGISTER(low, high)
 #define STACK_DEREGISTER(id)	  VALGRIND_STACK_DEREGISTER(id)
-#define STACKS_ARE_WATCHED()	  (RUNNING_ON_VALGRIND != 0)
 #else
 #define STACK_REGISTER(low, high) 0u
 #define STACK_DEREGISTER(id)	  (void)(id)
-#define STACKS_ARE_WATCHED()	  false
 #endif
 
 #ifndef MADV_GUARD_INSTALL
@@ -172,7 +170,7 @@ static struct stack_chunk *chunk_create(unsigned stack_class)
 		return NULL;
 	chunk_lay_out(chunk, stack_class);
 	bool complete = chunk_guard(chunk);
-	if (complete && STACKS_ARE_WATCHED()) {
+	if (complete && valgrind_watches()) {
 		chunk->stack_ids = memory_allocate_zeroed(chunk->slots, sizeof(*chunk->stack_ids));
 		complete = chunk->stack_ids != NULL;
 	}
