@@ -8,8 +8,10 @@
 #ifndef CASCADE_BASE_ASSERT_H
 #define CASCADE_BASE_ASSERT_H
 
+#include "base/exported.h"
+
 _Noreturn void assert_failed(const char *file, int line, const char *function, const char *expression)
-	__attribute__((cold));
+	EXPORTED(assert_failed) __attribute__((cold));
 
 #define ASSERT(expression)                                                        \
 	do {                                                                      \

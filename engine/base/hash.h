@@ -10,10 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/exported.h"
 #include "base/slice.h"
 
 /* The hash of a key, computed once per operation and reused by routing, filters and caches. */
-uint64_t hash_key(struct slice key);
+uint64_t hash_key(struct slice key) EXPORTED(hash_key);
 
 /* A second, independent word from a hash already computed (a finalizer; not a new pass over the key). */
 static inline uint64_t hash_mix(uint64_t hash)
@@ -33,7 +34,7 @@ static inline uint64_t hash_range(uint64_t hash, uint64_t count)
 }
 
 /* The checksum of `size` bytes; `seed` binds them to their place (file, offset, lap). */
-uint64_t checksum64(const void *data, size_t size, uint64_t seed);
+uint64_t checksum64(const void *data, size_t size, uint64_t seed) EXPORTED(checksum64);
 
 /* The low half, for places where four bytes must do. */
 static inline uint32_t checksum32(const void *data, size_t size, uint64_t seed)

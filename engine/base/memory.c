@@ -67,6 +67,25 @@ static void heap_map(void *argument)
 	call->memory = mmap(NULL, call->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
+/* With a huge page more there is an aligned place in it; the ends go back at once. */
+static void heap_map_huge(void *argument)
+{
+	struct heap_call *call = argument;
+	uint8_t *low = mmap(NULL, call->size + MEMORY_HUGE_PAGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (low == MAP_FAILED) {
+		call->memory = MAP_FAILED;
+		return;
+	}
+	size_t before = -(uintptr_t)low % MEMORY_HUGE_PAGE;
+	if (before > 0)
+		(void)munmap(low, before);
+	(void)munmap(low + before + call->size, MEMORY_HUGE_PAGE - before);
+	call->memory = low + before;
+	/* Without huge pages small ones do. */
+	(void)madvise(call->memory, call->size, MADV_HUGEPAGE);
+}
+
 static void heap_unmap(void *argument)
 {
 	struct heap_call *call = argument;
@@ -132,6 +151,15 @@ void *memory_map(size_t size)
 		return NULL;
 	struct heap_call call = { .size = size };
 	call_on_thread_stack(heap_map, &call);
+	return call.memory == MAP_FAILED ? NULL : call.memory;
+}
+
+void *memory_map_huge(size_t size)
+{
+	if (must_fail())
+		return NULL;
+	struct heap_call call = { .size = size };
+	call_on_thread_stack(heap_map_huge, &call);
 	return call.memory == MAP_FAILED ? NULL : call.memory;
 }
 

@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/exported.h"
+
 /* The values equal those of `cascade_status` in cascade.h; database/ asserts it. */
 enum status_code {
 	STATUS_OK = 0,
@@ -63,17 +65,17 @@ static inline struct status status_make(enum status_code code)
 }
 
 /* A status with a message (at most 255 bytes are kept). Any stack: it is formatted on the thread's. */
-struct status status_error(enum status_code code, const char *format, ...)
+struct status status_error(enum status_code code, const char *format, ...) EXPORTED(status_error)
 	__attribute__((format(printf, 2, 3), cold));
 
 /* The code that an errno value stands for, with `what` and strerror as the message. */
 struct status status_from_errno(int error, const char *what, const char *path) __attribute__((cold));
 
 /* The name of a code, e.g. "not found". Static storage. */
-const char *status_code_text(int32_t code);
+const char *status_code_text(int32_t code) EXPORTED(status_code_text);
 
 /* Writes the message, or the code's text when there is none, always terminated. */
-void status_describe(struct status status, char *buffer, size_t size);
+void status_describe(struct status status, char *buffer, size_t size) EXPORTED(status_describe);
 
 #define TRY(expression)                                              \
 	do {                                                         \
