@@ -41,6 +41,10 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   add_compile_options($<$<COMPILE_LANGUAGE:C>:-fno-plt>)
 endif()
 
+# Variants in shared objects find in any program what they may call of base: of all that is in a program only
+# those functions are not hidden (engine/base/exported.h).
+set(CMAKE_ENABLE_EXPORTS ON)
+
 # Assertions name files from the top of the tree, wherever it was built.
 add_compile_options($<$<COMPILE_LANGUAGE:C>:-fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=>)
 

@@ -17,7 +17,8 @@ set(objects "")
 foreach(layer ${CASCADE_LAYERS})
   list(APPEND objects $<TARGET_OBJECTS:${layer}>)
 endforeach()
-set(libraries PkgConfig::URING PkgConfig::ZSTD PkgConfig::LZ4 PkgConfig::XXHASH Threads::Threads m)
+set(libraries PkgConfig::URING PkgConfig::ZSTD PkgConfig::LZ4 PkgConfig::XXHASH Threads::Threads m
+              ${CMAKE_DL_LIBS})
 
 # --- shared ---
 
@@ -25,7 +26,8 @@ add_library(cascade_shared SHARED ${objects})
 target_link_libraries(cascade_shared PRIVATE ${libraries})
 target_include_directories(cascade_shared INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/engine>
                                                     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-target_link_options(cascade_shared PRIVATE -Wl,-z,defs
+# Its own calls of what it shows are bound to itself, so that they cost what all others do.
+target_link_options(cascade_shared PRIVATE -Wl,-z,defs -Wl,-Bsymbolic-functions
                     -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/cascade.map)
 target_link_options(cascade_shared INTERFACE -Wl,-z,now) # see cascade.pc.in
 set_target_properties(cascade_shared PROPERTIES
@@ -49,7 +51,7 @@ add_custom_command(
 add_library(cascade_static STATIC ${whole})
 target_include_directories(cascade_static INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/engine>
                                                     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-target_link_libraries(cascade_static INTERFACE uring zstd lz4 xxhash m Threads::Threads)
+target_link_libraries(cascade_static INTERFACE uring zstd lz4 xxhash m Threads::Threads ${CMAKE_DL_LIBS})
 target_link_options(cascade_static INTERFACE -Wl,-z,now)
 set_target_properties(cascade_static PROPERTIES OUTPUT_NAME cascade EXPORT_NAME static LINKER_LANGUAGE C)
 add_library(cascade::static ALIAS cascade_static)

@@ -6,7 +6,7 @@ set(text_sources ${CMAKE_SOURCE_DIR}/tests/source_tree.c)
 file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*_test.c)
 file(GLOB_RECURSE support CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*.c)
 list(FILTER support EXCLUDE REGEX "_(test|fuzz)\\.c$")
-list(FILTER support EXCLUDE REGEX "tests/(fuzz|sim|stacks)/") # those have a file of their own in cmake/
+list(FILTER support EXCLUDE REGEX "tests/(fuzz|sim|stacks|plain|modules)/") # see other files here
 list(REMOVE_ITEM support ${text_sources})
 set_property(GLOBAL APPEND PROPERTY CASCADE_SOURCES ${tests} ${support} ${text_sources})
 
@@ -43,13 +43,25 @@ foreach(test ${tests})
   else()
     cascade_test(${test} ${whole_tree})
     if(TARGET ${name} AND TARGET cascade)
-      add_dependencies(${name} cascade) # tests of the command line run ./cascade
+      add_dependencies(${name} cascade variants) # tests of the command line run ./cascade
     endif()
   endif()
 endforeach()
 
 if(TARGET single_fault_test)
   set_tests_properties(single_fault_test PROPERTIES TIMEOUT 1500) # a long run is one
+endif()
+
+if(TARGET variants_test)
+  set(loaded "")
+  foreach(module treap skeleton_memtable skeleton_filter skeleton_cache skeleton_codec skeleton_compaction)
+    list(APPEND loaded $<TARGET_FILE:${module}>)
+  endforeach()
+  list(JOIN loaded ":" loaded)
+  add_dependencies(variants_test variants)
+  add_test(NAME variants_test.loaded COMMAND variants_test)
+  set_tests_properties(variants_test.loaded PROPERTIES TIMEOUT 300
+                       ENVIRONMENT CASCADE_TEST_COMPONENTS=${loaded})
 endif()
 
 get_property(all GLOBAL PROPERTY CASCADE_SOURCES)

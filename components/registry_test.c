@@ -4,9 +4,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "components/cache/cache.h"
 #include "components/codec/codec.h"
+#include "components/compaction/policy.h"
 #include "components/component.h"
 #include "components/filters/filter.h"
+#include "components/memtable/memtable.h"
 #include "test.h"
 
 static void check_options(const struct component *component)
@@ -84,6 +87,10 @@ static void test_format_ids(void **state)
 		assert_false(seen_filters[id]);
 		seen_filters[id] = true;
 	}
+	/* From there on they are for variants of other people's. */
+	assert_int_equal(seen_codecs >> COMPONENT_CODEC_ID_OTHERS, 0);
+	for (unsigned id = COMPONENT_FILTER_ID_OTHERS; id < 256; id++)
+		assert_false(seen_filters[id]);
 	const struct codec_ops *lz4 = (const struct codec_ops *)component_find(COMPONENT_CODEC, "lz4");
 	assert_int_equal(lz4->format_id, 2);
 	const struct filter_ops *cacheline =
@@ -220,12 +227,322 @@ static void test_messages(void **state)
 	component_default_options(none, NULL);
 }
 
+/* --- variants from elsewhere: each is one of the tree's under another name --- */
+
+static const struct component *last_of(enum component_kind kind, size_t *count)
+{
+	const struct component *const *list = component_list(kind);
+	for (*count = 0; list[*count] != NULL;)
+		(*count)++;
+	return list[*count - 1];
+}
+
+static struct codec_ops codec_named(const char *name, uint8_t format_id)
+{
+	struct codec_ops ops =
+		*(const struct codec_ops *)(const void *)component_find(COMPONENT_CODEC, "none");
+	ops.component.name = name;
+	ops.format_id = format_id;
+	return ops;
+}
+
+static struct memtable_ops memtable_named(const char *name)
+{
+	struct memtable_ops ops =
+		*(const struct memtable_ops *)(const void *)component_find(COMPONENT_MEMTABLE, "btree");
+	ops.component.name = name;
+	return ops;
+}
+
+static void test_register(void **state)
+{
+	static struct codec_ops ops;
+	size_t before, after;
+	(void)state;
+	const struct component *first = component_list(COMPONENT_CODEC)[0];
+	(void)last_of(COMPONENT_CODEC, &before);
+	ops = codec_named("from_elsewhere", COMPONENT_CODEC_ID_OTHERS);
+	ops.component.options = option_rows;
+	ops.component.options_size = sizeof(struct options);
+	assert_ok(component_register(COMPONENT_CODEC, &ops.component));
+	assert_ptr_equal(last_of(COMPONENT_CODEC, &after), &ops.component);
+	assert_int_equal(after, before + 1);
+	assert_ptr_equal(component_list(COMPONENT_CODEC)[0], first);
+	assert_ptr_equal(component_find(COMPONENT_CODEC, "from_elsewhere"), &ops.component);
+	assert_null(component_find(COMPONENT_FILTER, "from_elsewhere"));
+	assert_string_equal(component_nearest(COMPONENT_CODEC, "from_elswhere"), "from_elsewhere");
+	struct options options;
+	component_default_options(&ops.component, &options);
+	assert_message(component_set_option(&ops.component, &options, "cuont", 1), STATUS_NOT_FOUND,
+		       "codec from_elsewhere has no option \"cuont\"; the nearest is \"count\"");
+	/* Once is enough, whoever comes second. */
+	assert_message(component_register(COMPONENT_CODEC, &ops.component), STATUS_INVALID,
+		       "codec from_elsewhere: there is a variant of that name already");
+	/* The same name may be there for another kind. */
+	static struct memtable_ops memtable;
+	memtable = memtable_named("from_elsewhere");
+	assert_ok(component_register(COMPONENT_MEMTABLE, &memtable.component));
+}
+
+/* The refusal of a component that differs from a good one as `change` says. */
+static void assert_refused(void (*change)(struct codec_ops *ops), const char *expected)
+{
+	size_t before, after;
+	struct codec_ops ops = codec_named("refused", COMPONENT_CODEC_ID_OTHERS + 1);
+	const struct component *last = last_of(COMPONENT_CODEC, &before);
+	change(&ops);
+	assert_message(component_register(COMPONENT_CODEC, &ops.component), STATUS_INVALID, expected);
+	assert_ptr_equal(last_of(COMPONENT_CODEC, &after), last);
+	assert_int_equal(after, before);
+}
+
+static void set_abi(struct codec_ops *ops)
+{
+	ops->component.abi = COMPONENT_ABI + 1;
+}
+
+static void set_no_name(struct codec_ops *ops)
+{
+	ops->component.name = NULL;
+}
+
+static void set_bad_name(struct codec_ops *ops)
+{
+	ops->component.name = "My-Codec";
+}
+
+static void set_long_name(struct codec_ops *ops)
+{
+	ops->component.name = "abcdefghijklmnopqrstuvwxyz012345";
+}
+
+static void set_taken_name(struct codec_ops *ops)
+{
+	ops->component.name = "lz4";
+}
+
+static void set_no_summary(struct codec_ops *ops)
+{
+	ops->component.summary = NULL;
+}
+
+static void set_two_lines(struct codec_ops *ops)
+{
+	ops->component.summary = "one\ntwo";
+}
+
+static void set_taken_id(struct codec_ops *ops)
+{
+	ops->format_id = 2;
+}
+
+static void set_large_id(struct codec_ops *ops)
+{
+	ops->format_id = 16;
+}
+
+static void set_no_compress(struct codec_ops *ops)
+{
+	ops->compress = NULL;
+}
+
+static void set_size_alone(struct codec_ops *ops)
+{
+	ops->component.options_size = 8;
+}
+
+static void test_refused_variants(void **state)
+{
+	char abi[256];
+	(void)state;
+	(void)snprintf(abi, sizeof(abi),
+		       "a codec is of component ABI %d, but this program takes %d: compile it with this "
+		       "program's headers (and address sanitizer)",
+		       COMPONENT_ABI + 1, COMPONENT_ABI);
+	assert_refused(set_abi, abi);
+	assert_refused(set_no_name, "codec: the name \"\" is not 1 to 31 of a-z, 0-9 and _");
+	assert_refused(set_bad_name, "codec: the name \"My-Codec\" is not 1 to 31 of a-z, 0-9 and _");
+	assert_refused(set_long_name,
+		       "codec: the name \"abcdefghijklmnopqrstuvwxyz012345\" is not 1 to 31 of "
+		       "a-z, 0-9 and _");
+	assert_refused(set_taken_name, "codec lz4: there is a variant of that name already");
+	assert_refused(set_no_summary, "codec refused: its summary is not one line of 1 to 80 letters");
+	assert_refused(set_two_lines, "codec refused: its summary is not one line of 1 to 80 letters");
+	assert_refused(set_taken_id, "codec refused: its format_id, 2, is that of lz4");
+	assert_refused(set_large_id, "codec refused: its format_id is 16, but has to be 1 to 15");
+	assert_refused(set_no_compress, "codec refused lacks the function compress");
+	assert_refused(set_size_alone, "codec refused: options_size is 8 without an option");
+	assert_message(component_register(COMPONENT_KIND_COUNT, &sample), STATUS_INVALID,
+		       "there is no component kind 5");
+	assert_message(component_register(COMPONENT_CODEC, NULL), STATUS_INVALID,
+		       "codec: a row without a component");
+}
+
+/* The refusal of a codec with these options, the first of which has the fault. */
+static void assert_options_refused(const struct option *options, size_t size, const char *expected)
+{
+	struct codec_ops ops = codec_named("refused", COMPONENT_CODEC_ID_OTHERS + 1);
+	char text[300];
+	ops.component.options = options;
+	ops.component.options_size = size;
+	(void)snprintf(text, sizeof(text), "codec refused: %s", expected);
+	assert_message(component_register(COMPONENT_CODEC, &ops.component), STATUS_INVALID, text);
+}
+
+static void test_refused_options(void **state)
+{
+	static const struct {
+		struct option option;
+		const char *fault;
+	} faults[] = {
+		{ { "Level", "h", OPTION_INTEGER, 0, 1, 1, 9 },
+		  "option \"Level\": its name is not 1 to 31 of a-z, 0-9 and _" },
+		{ { "level", NULL, OPTION_INTEGER, 0, 1, 1, 9 }, "option \"level\": it has no help text" },
+		{ { "level", "h", (enum option_type)9, 0, 1, 1, 9 },
+		  "option \"level\": its type is unknown" },
+		{ { "level", "h", OPTION_INTEGER, 9, 1, 1, 9 },
+		  "option \"level\": it lies outside the options struct (options_size)" },
+		{ { "level", "h", OPTION_INTEGER, SIZE_MAX, 1, 1, 9 },
+		  "option \"level\": it lies outside the options struct (options_size)" },
+		{ { "level", "h", OPTION_INTEGER, 0, 10, 1, 9 },
+		  "option \"level\": its default is not within its minimum and maximum" },
+		{ { "level", "h", OPTION_REAL, 0, NAN, 1, 9 },
+		  "option \"level\": its default is not within its minimum and maximum" },
+		{ { "level", "h", OPTION_REAL, 0, 1, 1, INFINITY },
+		  "option \"level\": its minimum or maximum is infinite" },
+		{ { "level", "h", OPTION_SIZE, 0, 1, 1, 0x1p60 },
+		  "option \"level\": its minimum or maximum is not of its type" },
+		{ { "level", "h", OPTION_INTEGER, 0, 1, -1, 9 },
+		  "option \"level\": its minimum or maximum is not of its type" },
+		{ { "level", "h", OPTION_BOOLEAN, 0, 1, 0, 2 },
+		  "option \"level\": its minimum or maximum is not of its type" },
+		{ { "level", "h", OPTION_INTEGER, 0, 1.5, 1, 9 },
+		  "option \"level\": its default is not whole" },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		const struct option rows[] = { faults[i].option, { .name = NULL } };
+		assert_options_refused(rows, 16, faults[i].fault);
+	}
+	const struct option twice[] = { { "level", "h", OPTION_INTEGER, 0, 1, 1, 9 },
+					{ "level", "h", OPTION_INTEGER, 8, 1, 1, 9 },
+					{ .name = NULL } };
+	assert_options_refused(twice, 16, "option \"level\": it is there twice");
+	assert_options_refused(twice, 257, "options_size is 257, at most 256 is allowed");
+	struct option many[COMPONENT_OPTIONS_MAX + 2] = { { .name = NULL } };
+	char names[COMPONENT_OPTIONS_MAX + 1][8];
+	for (size_t i = 0; i <= COMPONENT_OPTIONS_MAX; i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "o%zu", i);
+		many[i] = twice[0];
+		many[i].name = names[i];
+	}
+	assert_options_refused(many, 16, "more than 16 options");
+}
+
+/* What a kind requires is looked at one function after the other. */
+static void test_required_functions(void **state)
+{
+	(void)state;
+	struct filter_ops filter =
+		*(const struct filter_ops *)(const void *)component_find(COMPONENT_FILTER, "cacheline");
+	filter.component.name = "refused";
+	filter.may_contain = NULL;
+	assert_message(component_register(COMPONENT_FILTER, &filter.component), STATUS_INVALID,
+		       "filter refused lacks the function may_contain");
+	struct cache_ops cache =
+		*(const struct cache_ops *)(const void *)component_find(COMPONENT_CACHE, "lru");
+	cache.component.name = "refused";
+	cache.resident = NULL;
+	assert_message(component_register(COMPONENT_CACHE, &cache.component), STATUS_INVALID,
+		       "cache refused lacks the function resident");
+	struct policy_ops policy =
+		*(const struct policy_ops *)(const void *)component_find(COMPONENT_COMPACTION, "leveled");
+	policy.component.name = "refused";
+	policy.level0_limits = NULL;
+	assert_message(component_register(COMPONENT_COMPACTION, &policy.component), STATUS_INVALID,
+		       "compaction refused lacks the function level0_limits");
+	/* get_many alone may be missing. */
+	struct memtable_ops memtable = memtable_named("refused");
+	memtable.get_many = NULL;
+	memtable.prev = NULL;
+	assert_message(component_register(COMPONENT_MEMTABLE, &memtable.component), STATUS_INVALID,
+		       "memtable refused lacks the function prev");
+}
+
+static void test_modules(void **state)
+{
+	static struct codec_ops codec;
+	static struct memtable_ops memtable;
+	size_t codecs, memtables, now;
+	(void)state;
+	codec = codec_named("of_module", COMPONENT_CODEC_ID_OTHERS + 2);
+	memtable = memtable_named("of_module");
+	struct component_row rows[] = { { COMPONENT_CODEC, &codec.component },
+					{ COMPONENT_MEMTABLE, &memtable.component },
+					{ COMPONENT_CODEC, &codec.component } };
+	struct component_module module = { .abi = COMPONENT_ABI, .count = 3, .rows = rows };
+	(void)last_of(COMPONENT_CODEC, &codecs);
+	(void)last_of(COMPONENT_MEMTABLE, &memtables);
+
+	/* The third row is the first once more: none is taken. */
+	assert_message(component_register_module(&module), STATUS_INVALID,
+		       "codec of_module: there is a variant of that name already");
+	(void)last_of(COMPONENT_CODEC, &now);
+	assert_int_equal(now, codecs);
+	(void)last_of(COMPONENT_MEMTABLE, &now);
+	assert_int_equal(now, memtables);
+
+	module.count = 2;
+	assert_ok(component_register_module(&module));
+	assert_ptr_equal(last_of(COMPONENT_CODEC, &now), &codec.component);
+	assert_ptr_equal(last_of(COMPONENT_MEMTABLE, &now), &memtable.component);
+	/* Loaded again, as by a second workload file. */
+	assert_ok(component_register_module(&module));
+	(void)last_of(COMPONENT_CODEC, &now);
+	assert_int_equal(now, codecs + 1);
+
+	/* Of another ABI nothing but the number may be read. */
+	const struct component_module foreign = { .abi = 1, .count = 7, .rows = (const void *)8 };
+	assert_status(component_register_module(&foreign), STATUS_INVALID);
+	const struct component_module empty = { .abi = COMPONENT_ABI };
+	assert_message(component_register_module(&empty), STATUS_INVALID, "it has no variants");
+}
+
+/* Last: no room is left. */
+static void test_full_list(void **state)
+{
+	static struct memtable_ops variants[COMPONENT_VARIANTS_MAX];
+	static char names[COMPONENT_VARIANTS_MAX][16];
+	size_t count, i = 0;
+	(void)state;
+	(void)last_of(COMPONENT_MEMTABLE, &count);
+	for (; count < COMPONENT_VARIANTS_MAX; count++, i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "variant_%zu", i);
+		variants[i] = memtable_named(names[i]);
+		assert_ok(component_register(COMPONENT_MEMTABLE, &variants[i].component));
+	}
+	variants[i] = memtable_named("one_too_many");
+	assert_message(component_register(COMPONENT_MEMTABLE, &variants[i].component), STATUS_NO_SPACE,
+		       "memtable one_too_many: there are 32 variants of the kind, and no room");
+	assert_null(component_list(COMPONENT_MEMTABLE)[COMPONENT_VARIANTS_MAX]);
+	test_rows(NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),	   cmocka_unit_test(test_kind_names),
-		cmocka_unit_test(test_format_ids), cmocka_unit_test(test_find_and_nearest),
-		cmocka_unit_test(test_options),	   cmocka_unit_test(test_messages),
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_kind_names),
+		cmocka_unit_test(test_format_ids),
+		cmocka_unit_test(test_find_and_nearest),
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_messages),
+		cmocka_unit_test(test_register),
+		cmocka_unit_test(test_refused_variants),
+		cmocka_unit_test(test_refused_options),
+		cmocka_unit_test(test_required_functions),
+		cmocka_unit_test(test_modules),
+		cmocka_unit_test(test_full_list),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,9 +115,10 @@ CASCADE_API cascade_status cascade_options_resolve(cascade_options *options);
 
 typedef struct cascade_option_info {
 	const char *name;	   /* "cache.size" */
-	const char *type;	   /* "integer", "size", "time", "real", "boolean", "choice" */
+	const char *type;	   /* "integer", "size", "time", "real", "boolean", "choice", "choices",
+				    * "path" */
 	const char *default_value; /* as text */
-	const char *choices;	   /* "memory process power" for a choice, else NULL */
+	const char *choices;	   /* "memory process power" for one choice or several, else NULL */
 	const char *help;
 } cascade_option_info;
 
@@ -138,10 +139,21 @@ typedef struct cascade_component_info {
 	const cascade_component_option *options;
 	size_t option_count;
 	bool is_default;
+	bool forgets; /* what is written is not found again: benches only */
 } cascade_component_info;
 
 /* Every variant of every kind in this build; returns their number. Static storage. */
 CASCADE_API size_t cascade_component_list(const cascade_component_info **components);
+
+/*
+ * Adds the variants in the shared object `path` (docs/add-a-component.md) for the rest of the process, to be
+ * chosen by name like any other. Before a database is opened, and beside no other call: what
+ * cascade_option_list and cascade_component_list returned before is no longer valid. Loading a file again
+ * changes nothing. NOT_FOUND: no such file. INVALID: it cannot be loaded, has no variants, or its variants
+ * were compiled for another ABI, have names that are taken, or are not as the contract wants them; nothing
+ * of it was added. UNSUPPORTED: the program is linked statically.
+ */
+CASCADE_API cascade_status cascade_component_load(const char *path);
 
 /* --- open and close --- */
 
@@ -166,7 +178,8 @@ CASCADE_API cascade_status cascade_open(const char *path, const cascade_options 
  */
 CASCADE_API cascade_status cascade_close(cascade *db);
 
-/* One line that says what the environment refused (io_uring, direct I/O), or "" ; valid until close. */
+/* One line that says what the environment refused (io_uring, direct I/O), or that what is written is not kept
+ * (cascade_component_info.forgets), or "" ; valid until close. */
 CASCADE_API const char *cascade_notice(const cascade *db);
 
 /* --- writing --- */

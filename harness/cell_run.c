@@ -151,7 +151,7 @@ static double mean_key_bytes(const struct workload *workload)
 static uint64_t logical_bytes(const struct cell_state *state)
 {
 	const struct workload *workload = &state->job->cell->workload;
-	if (state->removes || (state->driver->ops->capabilities & DRIVER_FORGETS) != 0)
+	if (state->removes || state->job->cell->forgets)
 		return UINT64_MAX;
 	double row = mean_key_bytes(workload) + (double)workload->value_size;
 	return (uint64_t)((double)state->context.inserted * row);

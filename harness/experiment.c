@@ -105,6 +105,13 @@ static struct status check_options(struct cell *cell, const struct yaml_node *op
 			  why != NULL ? why : text);
 }
 
+static bool engine_forgets(const struct cell *cell)
+{
+	struct driver_config config = driver_config_of(&cell->workload);
+	return (cell->driver->capabilities & DRIVER_FORGETS) != 0 ||
+	       (cell->driver->forgets != NULL && cell->driver->forgets(&config));
+}
+
 /* kind, path, then every option in effect, nested again: given ones first, in the file's order. */
 static struct yaml_node *describe_engine(struct arena *arena, const struct cell *cell,
 					 const struct yaml_node *given)
@@ -148,10 +155,11 @@ static struct status check_fit(const struct cell *cell, const struct yaml_node *
 		return problem_at(problem, STATUS_INVALID, value_size->place, "workload.value_size",
 				  "%llu records of that size overflow, expected less than 4 EiB in all",
 				  (unsigned long long)workload->records);
-	if (workload->verify && (cell->driver->capabilities & DRIVER_FORGETS) != 0)
-		return problem_at(problem, STATUS_INVALID, verify->place, "verify",
-				  "the engine '%s' forgets what is written, expected false",
-				  cell->driver->name);
+	if (workload->verify && cell->forgets)
+		return problem_at(
+			problem, STATUS_INVALID, verify->place, "verify",
+			"the engine '%s'%s forgets what is written, expected false", cell->driver->name,
+			(cell->driver->capabilities & DRIVER_FORGETS) != 0 ? "" : " with these options");
 	for (size_t i = 0; i < workload->phase_count; i++) {
 		char key[64];
 		(void)snprintf(key, sizeof(key), "phases.%zu.mix.scan", i);
@@ -179,6 +187,17 @@ static void put_clients_as(struct arena *arena, struct cell *cell, struct yaml_n
 	yaml_put(arena, resolved, "clients_as", default_place, yaml_scalar(arena, "threads", default_place));
 }
 
+/* Variants from elsewhere are what is in their files, wherever those lie. */
+static void put_modules(struct arena *arena, const struct cell *cell, struct yaml_node *configuration)
+{
+	if (cell->modules.count == 0)
+		return;
+	struct yaml_node *hashes = yaml_collection(arena, YAML_SEQUENCE, default_place);
+	for (size_t i = 0; i < cell->modules.count; i++)
+		yaml_append(arena, hashes, yaml_scalar(arena, cell->modules.modules[i]->hash, default_place));
+	yaml_put(arena, configuration, "components", default_place, hashes);
+}
+
 /* What identifies a configuration: not where the files lie. And a workload: not what runs it. */
 static void hash_cell(struct arena *arena, struct cell *cell, const struct yaml_node *resolved)
 {
@@ -187,6 +206,7 @@ static void hash_cell(struct arena *arena, struct cell *cell, const struct yaml_
 	yaml_remove(engine, "path");
 	yaml_put(arena, configuration, "engine", default_place, engine);
 	yaml_put(arena, configuration, "clients_as", default_place, yaml_get(resolved, "clients_as"));
+	put_modules(arena, cell, configuration);
 	hash_text(yaml_text(arena, configuration, true), cell->configuration_hash);
 
 	struct yaml_node *workload = yaml_collection(arena, YAML_MAPPING, default_place);
@@ -194,6 +214,25 @@ static void hash_cell(struct arena *arena, struct cell *cell, const struct yaml_
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
 		yaml_put(arena, workload, parts[i], default_place, yaml_get(resolved, parts[i]));
 	hash_text(yaml_text(arena, workload, true), cell->workload_hash);
+}
+
+/* What another file has loaded this one has to name as well, or its record would not say what was run. */
+static struct status check_modules(const struct cell *cell, const struct yaml_node *engine,
+				   const struct yaml_node *given, struct problem *problem)
+{
+	for (size_t i = 0; i < engine->count; i++) {
+		const struct yaml_node *kind = yaml_get(engine->items[i].value, "kind");
+		if (kind == NULL || kind->kind != YAML_SCALAR)
+			continue;
+		const struct module *module =
+			modules_missing(&cell->modules, engine->items[i].key, kind->text);
+		if (module != NULL)
+			return problem_at(problem, STATUS_INVALID, given->place, "engine",
+					  "the %s '%s' is of %s, which was loaded for another file, expected "
+					  "it in `components` of this one too",
+					  engine->items[i].key, kind->text, module->path);
+	}
+	return status_ok();
 }
 
 static struct status make_cell(struct arena *arena, const struct yaml_node *root, const char *name,
@@ -206,10 +245,15 @@ static struct status make_cell(struct arena *arena, const struct yaml_node *root
 	TRY(workload_from_tree(arena, resolved, options, &cell->workload, problem));
 	cell->driver = driver_find(cell->workload.engine_kind);
 	ASSERT(cell->driver != NULL); /* the choices of engine.kind are the drivers */
+	if ((cell->driver->capabilities & DRIVER_COMPONENTS) == 0)
+		cell->modules.count = 0;
 	TRY(check_options(cell, options, given, problem));
+	cell->forgets = engine_forgets(cell);
 	TRY(check_fit(cell, resolved, problem));
 	struct yaml_node *engine = describe_engine(arena, cell, given);
 	cell->engine = engine;
+	if ((cell->driver->capabilities & DRIVER_COMPONENTS) != 0)
+		TRY(check_modules(cell, engine, given, problem));
 	yaml_put(arena, resolved, "engine", default_place, engine);
 	put_clients_as(arena, cell, resolved);
 	hash_cell(arena, cell, resolved);
@@ -305,6 +349,7 @@ static struct status make_cells(struct experiment *experiment, const struct yaml
 		yaml_remove(copy, "vary");
 		yaml_remove(copy, "baseline");
 		cell->index = i;
+		cell->modules = experiment->modules;
 		cell->combination = (struct combination) { .label = "", .name = "", .workload_label = "" };
 		if (vary != NULL)
 			TRY(vary_apply(arena, copy, vary, i, &cell->combination, problem));
@@ -416,6 +461,7 @@ static struct status load(struct experiment *experiment, const char *const *sets
 	const char *repeats = NULL, *baseline = NULL;
 	uint64_t count = 0;
 	TRY(prepare_tree(experiment, sets, set_count, &root, problem));
+	TRY(modules_load(&experiment->arena, root, &experiment->modules, problem));
 	TRY(workload_check_key(&experiment->arena, root, "repeats", &repeats, problem));
 	TRY(units_parse_count(repeats, &count));
 	experiment->repeats = (uint32_t)count;

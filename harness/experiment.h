@@ -6,6 +6,7 @@
 #define CASCADE_HARNESS_EXPERIMENT_H
 
 #include "base/arena.h"
+#include "harness/modules.h"
 #include "harness/problem.h"
 #include "harness/vary.h"
 #include "harness/workload.h"
@@ -28,13 +29,15 @@ struct cell {
 	 */
 	const char *name, *workload_label;
 	bool is_baseline; /* the others are compared with it: the first, or the one that `baseline` names */
-	char configuration_hash[HASH_TEXT_BYTES]; /* XXH3-64 of the engine's options in effect, and clients_as
-						   */
+	char configuration_hash[HASH_TEXT_BYTES]; /* XXH3-64 of the engine's options in effect, clients_as,
+						   * and what is in the modules */
 	char workload_hash[HASH_TEXT_BYTES];	  /* of the workload and its phases, without the engine */
 	char tag[2 * HASH_SHORT_DIGITS + 2];	  /* tells it from the others in names of files */
 	const struct yaml_node *engine;		  /* kind and all options in effect, nested */
+	struct module_list modules;		  /* if the engine is made of components: those of the file */
 	const char *resolved;			  /* every key, as a workload file of its own */
 	bool threads_instead;			  /* tasks were asked for, and the engine has none */
+	bool forgets; /* the engine, as it is configured, forgets what is written */
 };
 
 /* One process to start. */
@@ -50,7 +53,8 @@ struct experiment {
 	struct cell *cells;
 	size_t cell_count;
 	uint32_t repeats;
-	struct cell_run *runs; /* cells x repeats, in order: blocks of all cells, each block shuffled */
+	struct module_list modules; /* variants from shared objects that the file names */
+	struct cell_run *runs;	    /* cells x repeats, in order: blocks of all cells, each block shuffled */
 	size_t run_count;
 	const char *resolved;	    /* the file with its defaults, --set and vary: loadable again */
 	char hash[HASH_TEXT_BYTES]; /* of `resolved`: names the run's folder */

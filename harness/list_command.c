@@ -7,6 +7,7 @@
 #include "harness/commands.h"
 #include "harness/drivers/driver.h"
 #include "harness/json_writer.h"
+#include "harness/modules.h"
 #include "harness/problem.h"
 #include "harness/text_table.h"
 #include "harness/workload_keys.h"
@@ -14,13 +15,15 @@
 enum { KINDS_MAX = 32 };
 
 static const char help_text[] =
-	"usage: cascade list [KIND] [--json]\n\n"
+	"usage: cascade list [KIND] [--json] [--load PATH.so]...\n\n"
 	"Lists what there is to choose from. KIND is a kind of component (memtable, filter, cache, codec,\n"
 	"compaction, io) and then shows the options of each variant; 'engine': the engines under test;\n"
 	"'options': the options of the engine cascade; 'workload': the keys of workload files.\n\n"
 	"options:\n"
-	"  --json  as one JSON object\n"
-	"  --help  this text\n";
+	"  --json       as one JSON object\n"
+	"  --load PATH  with the variants in this shared object (docs/add-a-component.md); may be given\n"
+	"               several times\n"
+	"  --help       this text\n";
 
 /* The kinds in the order in which the engine lists them, then those of the bench itself. */
 static size_t list_kinds(const char *kinds[KINDS_MAX], size_t *component_kinds)
@@ -331,6 +334,7 @@ int list_command(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
+		{ "load", required_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -341,13 +345,15 @@ int list_command(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
 		if (option == 'j') {
 			json = true;
+		} else if (option == 'l') {
+			if (modules_load_option("list", optarg) != EXIT_DONE)
+				return EXIT_BAD_INPUT;
 		} else if (option == 'h') {
 			(void)fputs(help_text, stdout);
 			return finish_output(EXIT_DONE);
 		} else {
-			(void)fprintf(stderr,
-				      "cascade list: unknown option '%s', expected --json or --help\n",
-				      argv[optind - 1]);
+			(void)fprintf(stderr, "cascade list: %s '%s', expected --json, --load or --help\n",
+				      option == ':' ? "no value for" : "unknown option", argv[optind - 1]);
 			return EXIT_BAD_INPUT;
 		}
 	}

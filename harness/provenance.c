@@ -333,6 +333,7 @@ void provenance_write(FILE *file, const struct experiment *experiment, const cha
 	write_machine(&json);
 	write_system(&json);
 	write_storage(&json, path);
+	modules_write(&json, NULL);
 	write_configurations(&json, experiment);
 	json_object_end(&json);
 	(void)fputc('\n', file);

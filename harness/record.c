@@ -126,6 +126,8 @@ static void write_configuration(struct json_writer *json, const struct cell *cel
 	for (size_t i = 0; i < cell->combination.variation_count; i++)
 		json_text(json, cell->combination.variations[i].path, cell->combination.variations[i].value);
 	json_object_end(json);
+	if (cell->modules.count > 0)
+		modules_write(json, &cell->modules);
 	json_object_end(json);
 }
 

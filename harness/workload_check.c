@@ -442,6 +442,15 @@ static struct status check_workload(struct check *check, const struct yaml_node 
 	return status_ok();
 }
 
+/* What they are, and whether they can be loaded, was checked when they were: modules_load comes first. */
+static void copy_components(struct check *check, const struct yaml_node *root, struct yaml_node *result)
+{
+	const struct yaml_item *item = yaml_get_item(root, "components");
+	if (item != NULL && item->value->count > 0)
+		yaml_put(check->arena, result, "components", item->place,
+			 yaml_copy(check->arena, item->value));
+}
+
 struct status workload_check(struct arena *arena, const struct yaml_node *root, const char *name,
 			     struct yaml_node **resolved, struct problem *problem)
 {
@@ -456,6 +465,7 @@ struct status workload_check(struct arena *arena, const struct yaml_node *root, 
 	TRY(resolve_scalars(&check, root, "", "", scalars));
 	struct yaml_node *result = yaml_collection(arena, YAML_MAPPING, root->place);
 	yaml_put(arena, result, "name", default_place, yaml_get(scalars, "name"));
+	copy_components(&check, root, result);
 	TRY(check_engine(&check, root, result));
 	TRY(check_workload(&check, root, result));
 	yaml_put(arena, result, "clients_as", default_place, yaml_get(scalars, "clients_as"));

@@ -69,9 +69,9 @@ static const struct bad bad_syntax[] = {
 static const struct bad bad_values[] = {
 	{ "workload: {record: 5}\n", "F:1: workload.record: unknown key, did you mean 'records'?" },
 	{ "nmae: x\n", "F:1: nmae: unknown key, did you mean 'name'?" },
-	{ "quux: x\n",
-	  "F:1: quux: unknown key, expected one of name, engine, workload, clients_as, verify, phases, "
-	  "vary, baseline, repeats" },
+	{ "quux: x\n", "F:1: quux: unknown key, expected one of name, components, engine, workload, "
+		       "clients_as, verify, phases, "
+		       "vary, baseline, repeats" },
 	{ "name: ../x\n",
 	  "F:1: name: '../x' is no file name, expected up to 64 letters, digits, '.', '_', '-'" },
 	{ "name:\n", "F:1: name: nothing, expected text" },
@@ -105,6 +105,8 @@ static const struct bad bad_values[] = {
 	{ "verify: maybe\n", "F:1: verify: 'maybe' is neither true nor false, expected true or false" },
 	{ "verify: true\nengine: {kind: null}\n",
 	  "F:1: verify: the engine 'null' forgets what is written, expected false" },
+	{ "verify: true\nengine: {kind: cascade, memtable: {kind: null}}\n",
+	  "F:1: verify: the engine 'cascade' with these options forgets what is written, expected false" },
 	{ "repeats: 0\n", "F:1: repeats: '0' is out of range, expected a whole number, 1 to 1000" },
 	{ "engine: {kind: null, a: [1]}\n", "F:1: engine.a: a list, expected a value or a mapping" },
 	{ "engine:\n  kind: null\n  a:\n", "F:3: engine.a: nothing, expected a value or a mapping" },

@@ -20,6 +20,9 @@ const char workload_default_phases[] =
 const struct workload_key workload_keys[] = {
 	{ "", "name", KEY_TEXT, EVERYWHERE,
 	  .help = "names the run's folder: letters, digits, '.', '_', '-'; default: the file's name" },
+	{ "", "components", KEY_LIST, EVERYWHERE,
+	  .help = "shared objects with variants of components, loaded before anything names one; paths from "
+		  "the working directory" },
 	{ "", "engine", KEY_MAPPING, EVERYWHERE,
 	  .help = "what runs the workload; besides the keys below the engine's own options" },
 	{ "engine", "kind", KEY_CHOICE, EVERYWHERE, .default_value = "cascade", .help = "the engine" },

@@ -17,7 +17,7 @@ enum key_type {
 	KEY_BOOLEAN,
 	KEY_CHOICE,
 	KEY_MAPPING, /* whose keys are the section of that name */
-	KEY_LIST,    /* of mappings whose keys are the section of that name */
+	KEY_LIST,    /* of mappings whose keys are the section of that name; `components`: of paths */
 };
 
 /* The kinds of phase in which a key of a phase means something; in the others it is read and ignored. */

@@ -238,6 +238,7 @@ static struct yaml_node *make_document(struct arena *arena, const struct yaml_no
 	put_line(arena, engine, yaml_get(given, "kind")->place.line);
 	yaml_put(arena, engine, "options", derived_place, yaml_copy(arena, options));
 	yaml_put(arena, document, "engine", derived_place, engine);
+	yaml_remove(document, "components"); /* loaded long since, and the experiment's: modules.h */
 	const struct yaml_node *phases = yaml_get(document, "phases");
 	for (size_t i = 0; i < phases->count; i++)
 		put_line(arena, phases->items[i].value, phases->items[i].value->place.line);

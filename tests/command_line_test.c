@@ -587,6 +587,150 @@ static void test_killed_parent(void **state)
 	fail_msg("process %d lives on", cell);
 }
 
+/* --- variants from shared objects, which the build leaves beside the command --- */
+
+/* The text with the build's folder in the place of each @. */
+static const char *with_build(const char *format)
+{
+	static char text[4096];
+	size_t used = 0;
+	int length = (int)(strrchr(binary, '/') - binary);
+	for (; *format != '\0'; format++) {
+		int added = *format == '@'
+				    ? snprintf(text + used, sizeof(text) - used, "%.*s", length, binary)
+				    : snprintf(text + used, sizeof(text) - used, "%c", *format);
+		used += (size_t)added;
+		assert_true(used < sizeof(text));
+	}
+	return text;
+}
+
+static void test_loaded_variants_are_listed(void **state)
+{
+	(void)state;
+	expect("list memtable", 0);
+	assert_null(strstr(out, "treap"));
+	expect(with_build("list memtable --load @/treap.so --load @/skeleton_memtable.so"), 0);
+	expect_in(out, "treap     ");
+	expect_in(out, "memtable.first_capacity");
+	expect(with_build("list --json --load @/treap.so --load @/treap.so"), 0);
+	expect_in(out, "\"name\": \"treap\"");
+	expect("list --load", 2);
+	expect_in(err, "no value for '--load'");
+	expect("list --load nowhere.so", 2);
+	assert_string_equal(err, "cascade list: --load: nowhere.so: there is no such file\n");
+	expect(with_build("list --load @/refused_abi.so"), 2);
+	expect_in(err, "refused_abi.so: it is of component ABI 1, but this program takes ");
+	expect("bench memtable --load nowhere.so", 2);
+	assert_string_equal(err, "cascade bench: --load: nowhere.so: there is no such file\n");
+	expect(with_build("bench memtable --load @/treap.so --variant treapp"), 2);
+	expect_in(err, "did you mean 'treap'?");
+}
+
+/* The number that names the configuration `name` in a run's record. */
+static void configuration_hash(const char *record, const char *name, char hash[static 17])
+{
+	char wanted[64];
+	(void)snprintf(wanted, sizeof(wanted), "\"name\":\"%s\"", name);
+	const char *at = strstr(record, wanted);
+	assert_non_null(at);
+	static const char before[] = "\"configuration\":{\"hash\":\"";
+	const char *found = NULL;
+	for (const char *next = record; (next = strstr(next, before)) != NULL && next < at; next++)
+		found = next;
+	assert_non_null(found);
+	(void)snprintf(hash, 17, "%s", found + strlen(before));
+}
+
+static void test_loaded_variants_run(void **state)
+{
+	(void)state;
+	static char text[TEXT_BYTES], again[TEXT_BYTES];
+	char hash[17], other[17], btree[17];
+	write_file("loaded.yaml",
+		   with_build("name: loaded\n"
+			      "components: [@/treap.so]\n"
+			      "engine: {kind: cascade, memory: 64 MiB, memtable: {size: 8 MiB}, io: {kind: "
+			      "posix}}\n"
+			      "workload: {records: 20000, value_size: 100}\n"
+			      "verify: true\n"
+			      "phases:\n"
+			      "  - {name: load, kind: load, clients: 2}\n"
+			      "  - {name: run, mix: {read: 50, update: 50}, clients: 8, duration: 200 ms}\n"
+			      "vary: [{set: engine.memtable.kind, to: [btree, treap]}]\n"
+			      "repeats: 2\n"));
+	expect("run loaded.yaml --no-plot --quiet --out loaded", 0);
+	expect_in(out, "kind=treap");
+	read_file("loaded/loaded/latest/record.jsonl", text);
+	assert_int_equal(count_lines(text), 8);
+	expect_in(text, "\"mismatches\":0");
+	expect_in(text, with_build("\"components\":[{\"path\":\"@/treap.so\",\"hash\":\""));
+	configuration_hash(text, "memtable.kind=treap", hash);
+	configuration_hash(text, "memtable.kind=btree", btree);
+	assert_string_not_equal(hash, btree);
+	read_file("loaded/loaded/latest/provenance.json", text);
+	expect_in(text, with_build("\"path\": \"@/treap.so\""));
+	read_file("loaded/loaded/latest/config.resolved.yaml", text);
+	expect_in(text, "components:");
+	expect("compare loaded/loaded/latest", 0);
+	expect_in(out, "kind=treap");
+
+	/* What was resolved runs again; wherever the file lies, it is the same configuration. */
+	expect("run loaded/loaded/latest/config.resolved.yaml --no-plot --quiet --out again", 0);
+	read_file("again/loaded/latest/config.resolved.yaml", again);
+	assert_string_equal(again, text);
+	char command[PATH_MAX + 64];
+	(void)snprintf(command, sizeof(command), "cp %s moved.so", with_build("@/treap.so"));
+	assert_int_equal(system(command), 0);
+	expect("run loaded.yaml --no-plot --quiet --repeats 1 --set components=[./moved.so] --out moved", 0);
+	read_file("moved/loaded/latest/record.jsonl", text);
+	configuration_hash(text, "memtable.kind=treap", other);
+	assert_string_equal(hash, other);
+	/* Another build of it is another configuration. */
+	FILE *moved = fopen("moved.so", "a");
+	assert_non_null(moved);
+	assert_true(fputc('x', moved) != EOF && fclose(moved) == 0);
+	expect("run loaded.yaml --no-plot --quiet --repeats 1 --set components=[./moved.so] --out moved", 0);
+	read_file("moved/loaded/latest/record.jsonl", text);
+	configuration_hash(text, "memtable.kind=treap", other);
+	assert_string_not_equal(hash, other);
+}
+
+static void test_bad_components(void **state)
+{
+	static const char head[] = "engine: {memtable: {kind: treap}}\ncomponents: ";
+	char text[PATH_MAX + 256];
+	(void)state;
+	write_file("unloaded.yaml", "engine: {memtable: {kind: treap}}\n");
+	expect("run unloaded.yaml", 2);
+	expect_in(err, "unloaded.yaml:1: engine.memtable.kind: unknown variant 'treap'");
+	static const struct {
+		const char *value, *message;
+	} bad[] = {
+		{ "treap.so", "bad.yaml:2: components: a value, expected a list of paths of shared objects" },
+		{ "[{a: b}]", "bad.yaml:2: components.0: a mapping, expected the path of a shared object" },
+		{ "[@/treap.so, ~]", "components.1: nothing, expected the path of a shared object" },
+		{ "[nowhere.so]", "bad.yaml:2: components.0: nowhere.so: there is no such file\n" },
+		{ "[bad.yaml]", "bad.yaml:2: components.0: bad.yaml: " },
+		{ "[@/refused_empty.so]", "it has no variants" },
+		{ "[@/treap.so, @/refused_abi.so]", "refused_abi.so: it is of component ABI 1" },
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		(void)snprintf(text, sizeof(text), "%s%s\n", head, with_build(bad[i].value));
+		write_file("bad.yaml", text);
+		expect("run bad.yaml --out nothing", 2);
+		expect_in(err, bad[i].message);
+	}
+	/* What one file loads is none of the next one's. */
+	write_file("first.yaml", with_build("components: [@/treap.so]\n"));
+	expect("run first.yaml unloaded.yaml --out nothing", 2);
+	expect_in(err, "unloaded.yaml:1: engine: the memtable 'treap' is of ");
+	write_file("varied.yaml", "vary: [{set: components, to: [[a.so], [b.so]]}]\n");
+	expect("run varied.yaml --out nothing", 2);
+	expect_in(err, "'components' cannot vary");
+	assert_false(exists("nothing"));
+}
+
 /* --- the program --- */
 
 static int set_up(void **state)
@@ -628,6 +772,9 @@ int main(void)
 		cmocka_unit_test(test_given_path_is_kept),
 		cmocka_unit_test(test_bad_input),
 		cmocka_unit_test(test_unknown_variants_have_neighbours),
+		cmocka_unit_test(test_loaded_variants_are_listed),
+		cmocka_unit_test(test_loaded_variants_run),
+		cmocka_unit_test(test_bad_components),
 		cmocka_unit_test(test_unwritable_out),
 		cmocka_unit_test(test_killed_child),
 		cmocka_unit_test(test_interrupt),

@@ -1,12 +1,15 @@
 /*
- * The conformance suite of cache strategies, over every row of the registry.
+ * The conformance suite of cache strategies, over every row of the registry: a pool of frames that loads,
+ * uses, pins, invalidates and gives up pages at random, and knows itself where each page is; two instances
+ * that must always choose alike; hit ratios; what each strategy promises alone.
  */
 #include <math.h>
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/sanitizer.h"
 #include "components/cache/cache.h"
-#include "test.h"
+#include "components/component_test.h"
 
 struct fixture {
 	const struct cache_ops *ops;
@@ -23,10 +26,8 @@ enum { GUARD = 64 };
 static void fixture_open_with(struct fixture *f, const struct component *component, uint32_t frames,
 			      const char *name, double value)
 {
-	f->ops = (const struct cache_ops *)component;
-	f->options = calloc(1, component->options_size + 1);
-	assert_non_null(f->options);
-	component_default_options(component, f->options);
+	f->ops = (const struct cache_ops *)(const void *)component;
+	f->options = component_test_options(component);
 	if (name != NULL)
 		assert_ok(component_set_option(component, f->options, name, value));
 	f->frames = frames;
@@ -56,17 +57,21 @@ static void fixture_close(struct fixture *f)
 	free(f->options);
 }
 
-static void each_strategy(void (*test)(const struct component *component, uint64_t seed), uint64_t seed)
+static void each_strategy(component_test *test, uint64_t seed)
 {
-	for (const struct component *const *row = component_list(COMPONENT_CACHE); *row != NULL; row++) {
-		print_message("%s, seed %llu\n", (*row)->name, (unsigned long long)seed);
-		test(*row, seed);
-	}
+	component_test_each(COMPONENT_CACHE, test, seed);
 }
 
-/* --- states of frames --- */
+/* --- a pool --- */
 
+enum {
+	STEPS = SANITIZED ? 4000 : 20000, /* of each seed and number of frames */
+	NO_PAGE = UINT32_MAX,
+};
+
+/* What may be given up: asked about resident frames only. */
 struct pins {
+	const bool *resident; /* NULL: any may be asked about */
 	bool *pinned;
 	uint64_t asked;
 };
@@ -75,93 +80,203 @@ static bool not_pinned(void *context, uint32_t frame)
 {
 	struct pins *pins = context;
 	pins->asked++;
+	if (pins->resident != NULL)
+		assert_true(pins->resident[frame]);
 	return !pins->pinned[frame];
 }
 
-static uint32_t pick_state(struct random *random, const bool *resident, uint32_t frames, bool wanted)
+struct pool {
+	struct fixture f;
+	struct fixture twin; /* is told the same, and must choose the same */
+	struct random random;
+	uint32_t frames, pages;
+	uint32_t *page_of;  /* of each frame; NO_PAGE */
+	uint32_t *frame_of; /* of each page; CACHE_NO_FRAME */
+	bool *resident;
+	struct pins pins;
+	uint32_t count; /* of resident frames */
+	uint32_t scan;
+};
+
+static void pool_open(struct pool *pool, const struct component *component, uint32_t frames, uint64_t seed)
 {
-	uint32_t start = (uint32_t)random_below(random, frames);
-	for (uint32_t i = 0; i < frames; i++) {
-		uint32_t frame = (start + i) % frames;
-		if (resident[frame] == wanted)
+	memset(pool, 0, sizeof(*pool));
+	fixture_open(&pool->f, component, frames);
+	fixture_open(&pool->twin, component, frames);
+	pool->random = random_stream(seed + frames);
+	pool->frames = frames;
+	pool->pages = 4 * frames + 10;
+	pool->page_of = malloc(frames * sizeof(*pool->page_of));
+	pool->frame_of = malloc(pool->pages * sizeof(*pool->frame_of));
+	pool->resident = calloc(frames, sizeof(*pool->resident));
+	pool->pins = (struct pins) { .resident = pool->resident, .pinned = calloc(frames, sizeof(bool)) };
+	assert_non_null(pool->page_of);
+	assert_non_null(pool->frame_of);
+	assert_non_null(pool->resident);
+	assert_non_null(pool->pins.pinned);
+	memset(pool->page_of, 0xff, frames * sizeof(*pool->page_of));
+	memset(pool->frame_of, 0xff, pool->pages * sizeof(*pool->frame_of));
+}
+
+static void pool_close(struct pool *pool)
+{
+	free(pool->page_of);
+	free(pool->frame_of);
+	free(pool->resident);
+	free(pool->pins.pinned);
+	fixture_close(&pool->f);
+	fixture_close(&pool->twin);
+}
+
+static void pool_forget(struct pool *pool, uint32_t frame)
+{
+	pool->frame_of[pool->page_of[frame]] = CACHE_NO_FRAME;
+	pool->page_of[frame] = NO_PAGE;
+	pool->resident[frame] = false;
+	pool->count--;
+}
+
+/* The victim, which is free now; CACHE_NO_FRAME if all are pinned. */
+static uint32_t pool_evict(struct pool *pool)
+{
+	bool possible = false;
+	for (uint32_t i = 0; i < pool->frames; i++)
+		possible |= pool->resident[i] && !pool->pins.pinned[i];
+	pool->pins.asked = 0;
+	uint32_t frame = pool->f.ops->evict(pool->f.strategy, not_pinned, &pool->pins);
+	/* A few sweeps at most. */
+	assert_true(pool->pins.asked <= 8 * (uint64_t)pool->frames + 8);
+	assert_int_equal(frame != CACHE_NO_FRAME, possible);
+	assert_int_equal(pool->twin.ops->evict(pool->twin.strategy, not_pinned, &pool->pins), frame);
+	if (frame == CACHE_NO_FRAME)
+		return frame;
+	assert_true(frame < pool->frames);
+	assert_true(pool->resident[frame]);
+	assert_false(pool->pins.pinned[frame]);
+	pool_forget(pool, frame);
+	return frame;
+}
+
+static uint32_t pool_find_free(struct pool *pool)
+{
+	uint32_t start = (uint32_t)random_below(&pool->random, pool->frames);
+	for (uint32_t i = 0; i < pool->frames; i++) {
+		uint32_t frame = (start + i) % pool->frames;
+		if (!pool->resident[frame])
 			return frame;
 	}
 	return CACHE_NO_FRAME;
 }
 
-static void evict_checked(struct fixture *f, bool *resident, uint32_t *count, struct pins *pins)
+static void pool_access(struct pool *pool, uint32_t page)
 {
-	bool possible = false;
-	for (uint32_t i = 0; i < f->frames; i++)
-		possible |= resident[i] && !pins->pinned[i];
-	pins->asked = 0;
-	uint32_t frame = f->ops->evict(f->strategy, not_pinned, pins);
-	/* A few sweeps at most. */
-	assert_true(pins->asked <= 8 * (uint64_t)f->frames + 8);
-	assert_int_equal(frame != CACHE_NO_FRAME, possible);
+	uint32_t frame = pool->frame_of[page];
+	if (frame != CACHE_NO_FRAME) {
+		pool->f.ops->touch(pool->f.strategy, frame);
+		pool->twin.ops->touch(pool->twin.strategy, frame);
+		return;
+	}
+	frame = pool_find_free(pool);
+	if (frame == CACHE_NO_FRAME)
+		frame = pool_evict(pool);
 	if (frame == CACHE_NO_FRAME)
 		return;
-	assert_true(frame < f->frames);
-	assert_true(resident[frame]);
-	assert_false(pins->pinned[frame]);
-	resident[frame] = false;
-	(*count)--;
+	pool->f.ops->insert(pool->f.strategy, frame, hash_mix(page));
+	pool->twin.ops->insert(pool->twin.strategy, frame, hash_mix(page));
+	pool->page_of[frame] = page;
+	pool->frame_of[page] = frame;
+	pool->resident[frame] = true;
+	pool->count++;
 }
 
-static void run_states(const struct component *component, uint64_t seed)
+/* Some pages are hot, some come by in a row, the rest are any. */
+static uint32_t pool_page(struct pool *pool)
+{
+	uint64_t dice = random_below(&pool->random, 10);
+	if (dice < 5)
+		return (uint32_t)random_below(&pool->random, pool->pages / 8 + 1);
+	if (dice < 8)
+		return (uint32_t)random_below(&pool->random, pool->pages);
+	return pool->scan++ % pool->pages;
+}
+
+static void pool_remove(struct pool *pool)
+{
+	uint32_t frame = (uint32_t)random_below(&pool->random, pool->frames);
+	if (!pool->resident[frame])
+		return;
+	pool->f.ops->remove(pool->f.strategy, frame);
+	pool->twin.ops->remove(pool->twin.strategy, frame);
+	pool_forget(pool, frame);
+}
+
+/* None, some, or now and then all. */
+static void pool_pin(struct pool *pool)
+{
+	uint64_t mood = random_below(&pool->random, 20);
+	for (uint32_t i = 0; i < pool->frames; i++)
+		pool->pins.pinned[i] = mood == 0 || (mood < 12 && random_below(&pool->random, 4) == 0);
+}
+
+static void run_pool(const struct component *component, uint64_t seed)
 {
 	for (uint32_t frames = 1; frames <= 400; frames = frames * 3 + 1) {
-		struct random random = random_stream(seed + frames);
-		struct fixture f;
-		fixture_open(&f, component, frames);
-		bool *resident = calloc(frames, sizeof(*resident));
-		struct pins pins = { .pinned = calloc(frames, sizeof(*pins.pinned)) };
-		uint32_t count = 0;
-		assert_non_null(resident);
-		assert_non_null(pins.pinned);
-		for (unsigned step = 0; step < 20000; step++) {
-			uint64_t dice = random_below(&random, 100);
-			uint32_t used = pick_state(&random, resident, frames, true);
-			uint32_t unused = pick_state(&random, resident, frames, false);
-			if (dice < 40 && used != CACHE_NO_FRAME) {
-				f.ops->touch(f.strategy, used);
-			} else if (dice < 65 && unused != CACHE_NO_FRAME) {
-				f.ops->insert(f.strategy, unused, hash_mix(random_below(&random, 1000)));
-				resident[unused] = true;
-				count++;
-			} else if (dice < 70 && used != CACHE_NO_FRAME) {
-				f.ops->remove(f.strategy, used);
-				resident[used] = false;
-				count--;
-			} else if (dice < 85) {
-				evict_checked(&f, resident, &count, &pins);
-			} else {
-				bool all = random_below(&random, 20) == 0;
-				for (uint32_t i = 0; i < frames; i++)
-					pins.pinned[i] = all || random_below(&random, 4) == 0;
-			}
-			assert_int_equal(f.ops->resident(f.strategy), count);
+		struct pool pool;
+		pool_open(&pool, component, frames, seed);
+		for (unsigned step = 0; step < STEPS; step++) {
+			uint64_t dice = random_below(&pool.random, 1000);
+			if (dice < 880)
+				pool_access(&pool, pool_page(&pool));
+			else if (dice < 930)
+				pool_remove(&pool);
+			else if (dice < 990)
+				(void)pool_evict(&pool);
+			else
+				pool_pin(&pool);
+			assert_int_equal(pool.f.ops->resident(pool.f.strategy), pool.count);
 		}
 		/* Whatever came before, all of it can be got back. */
-		memset(pins.pinned, 0, frames * sizeof(*pins.pinned));
-		while (count > 0)
-			evict_checked(&f, resident, &count, &pins);
-		assert_int_equal(f.ops->evict(f.strategy, not_pinned, &pins), CACHE_NO_FRAME);
-		free(resident);
-		free(pins.pinned);
-		fixture_close(&f);
+		memset(pool.pins.pinned, 0, frames * sizeof(*pool.pins.pinned));
+		while (pool.count > 0)
+			(void)pool_evict(&pool);
+		assert_int_equal(pool_evict(&pool), CACHE_NO_FRAME);
+		pool_close(&pool);
 	}
 }
 
-static void test_states(void **state)
+static void test_pool(void **state)
 {
 	(void)state;
-	each_strategy(run_states, test_seed(1));
+	each_strategy(run_pool, 1);
 }
 
-static void run_one_evictable(const struct component *component, uint64_t seed)
+/* However hot it was: a page that is not used any more goes. */
+static void run_forgotten(const struct component *component, uint64_t seed)
 {
-	(void)seed;
+	enum { FRAMES = 200, ACCESSES_MAX = 400000 };
+	struct pool pool;
+	pool_open(&pool, component, FRAMES, seed);
+	const uint32_t forgotten = pool.pages - 1;
+	for (unsigned uses = 0; uses < 100; uses++)
+		pool_access(&pool, forgotten);
+	unsigned accesses = 0;
+	for (; pool.frame_of[forgotten] != CACHE_NO_FRAME; accesses++) {
+		assert_true(accesses < ACCESSES_MAX);
+		/* Half of them to pages that fit, half to all others. */
+		uint64_t any = random_below(&pool.random, pool.pages - 1);
+		pool_access(&pool, (uint32_t)(accesses % 2 == 0 ? any : any % (FRAMES / 2)));
+	}
+	pool_close(&pool);
+}
+
+static void test_forgotten(void **state)
+{
+	(void)state;
+	each_strategy(run_forgotten, 3);
+}
+
+static void run_one_evictable(const struct component *component)
+{
 	enum { FRAMES = 1000 };
 	struct fixture f;
 	bool pinned[FRAMES];
@@ -187,12 +302,12 @@ static void run_one_evictable(const struct component *component, uint64_t seed)
 static void test_one_evictable(void **state)
 {
 	(void)state;
-	each_strategy(run_one_evictable, 0);
+	component_test_once(COMPONENT_CACHE, run_one_evictable);
 }
 
 /* --- hit ratios --- */
 
-enum { PAGES = 20000, CACHED = 2000, ACCESSES = 400000 };
+enum { PAGES = 20000, CACHED = 2000, ACCESSES = SANITIZED ? 200000 : 400000 };
 
 struct zipf {
 	double below[PAGES];
@@ -309,7 +424,7 @@ static void run_hit_ratio(const struct component *component, uint64_t seed)
 static void test_hit_ratio(void **state)
 {
 	(void)state;
-	each_strategy(run_hit_ratio, test_seed(2));
+	each_strategy(run_hit_ratio, 2);
 }
 
 /* --- what only the clock promises --- */
@@ -353,9 +468,8 @@ static void test_clock_sweep_is_bounded(void **state)
 /* --- options --- */
 
 /* Each option at both ends: nothing is written past the memory, and every frame comes back. */
-static void run_options(const struct component *component, uint64_t seed)
+static void run_options(const struct component *component)
 {
-	(void)seed;
 	const uint32_t counts[] = { 0, 1, 2, 9, 10, 11, 1000 };
 	for (const struct option *option = component->options; option != NULL && option->name != NULL;
 	     option++) {
@@ -382,7 +496,7 @@ static void run_options(const struct component *component, uint64_t seed)
 static void test_options(void **state)
 {
 	(void)state;
-	each_strategy(run_options, 0);
+	component_test_once(COMPONENT_CACHE, run_options);
 }
 
 /* --- what only LRU promises --- */
@@ -500,7 +614,8 @@ static void test_s3fifo_sweep_is_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_states),
+		cmocka_unit_test(test_pool),
+		cmocka_unit_test(test_forgotten),
 		cmocka_unit_test(test_one_evictable),
 		cmocka_unit_test(test_hit_ratio),
 		cmocka_unit_test(test_clock_sweep_is_bounded),
@@ -510,5 +625,5 @@ int main(void)
 		cmocka_unit_test(test_s3fifo_ghosts_die),
 		cmocka_unit_test(test_s3fifo_sweep_is_bounded),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, component_test_setup, NULL);
 }

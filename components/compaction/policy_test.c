@@ -5,413 +5,48 @@
  */
 #include <string.h>
 
-#include "components/compaction/policy.h"
-#include "test.h"
+#include "base/sanitizer.h"
+#include "components/component_test.h"
 
-enum {
-	ENTRY_BYTES = 100,
-	KEYS_MAX = 4096,
-	KEY_SIZE = 12,
-	RUNNING_MAX = 4,
-	LEVEL_TABLES_MAX = 8192,
-};
-
-struct sim_entry {
-	uint64_t key;
-	uint64_t sequence;
-	bool is_delete;
-};
-
-struct sim_table {
-	uint64_t number;
-	size_t count;
-	struct sim_entry *entries;
-	uint8_t smallest[KEY_SIZE];
-	uint8_t largest[KEY_SIZE];
-	bool busy;
-};
-
-struct sim_level {
-	struct sim_table *tables[LEVEL_TABLES_MAX];
-	size_t count;
-};
-
-struct sim_merge {
-	struct policy_pick pick;
-	struct sim_table *inputs[PICK_TABLES_MAX];
-};
-
-struct sim {
-	const struct policy_ops *ops;
-	void *options;
-	struct sim_level levels[LEVELS_MAX];
-	struct policy_table *view_tables;
-	struct policy_view view;
-	uint64_t cursor[LEVELS_MAX];
-	struct sim_merge *running[RUNNING_MAX];
-	size_t running_count;
-	uint64_t next_number;
-	uint64_t next_sequence;
-	uint64_t truth[KEYS_MAX]; /* the newest sequence of each key, 0: none */
-	uint64_t seen[KEYS_MAX];
-	size_t memtable_entries;
-	size_t table_entries;
-	bool keep_versions; /* merges drop nothing, and outputs are cut between versions of one key too */
-	uint64_t flushed_entries;
-	uint64_t merged_entries;
-	size_t level0_most;
-};
-
-/* --- building and showing the tree --- */
-
-static void key_encode(uint64_t key, uint8_t bytes[KEY_SIZE])
-{
-	memcpy(bytes, "user", 4);
-	for (unsigned i = 0; i < 8; i++)
-		bytes[4 + i] = (uint8_t)(key >> (56 - 8 * i));
-}
-
-static struct sim *sim_create(const struct policy_ops *ops, size_t memtable_entries, size_t table_entries)
-{
-	struct sim *sim = calloc(1, sizeof(*sim));
-	assert_non_null(sim);
-	sim->ops = ops;
-	sim->options = calloc(1, ops->component.options_size + 1);
-	sim->view_tables = calloc((size_t)LEVELS_MAX * LEVEL_TABLES_MAX, sizeof(*sim->view_tables));
-	assert_non_null(sim->options);
-	assert_non_null(sim->view_tables);
-	component_default_options(&ops->component, sim->options);
-	sim->memtable_entries = memtable_entries;
-	sim->table_entries = table_entries;
-	sim->next_sequence = 1;
-	return sim;
-}
-
-static void sim_table_destroy(struct sim_table *table)
-{
-	free(table->entries);
-	free(table);
-}
-
-static void sim_destroy(struct sim *sim)
-{
-	for (unsigned l = 0; l < LEVELS_MAX; l++) {
-		for (size_t i = 0; i < sim->levels[l].count; i++)
-			sim_table_destroy(sim->levels[l].tables[i]);
-	}
-	for (size_t i = 0; i < sim->running_count; i++)
-		free(sim->running[i]);
-	free(sim->view_tables);
-	free(sim->options);
-	free(sim);
-}
-
-static struct sim_table *sim_table_create(struct sim *sim, const struct sim_entry *entries, size_t count)
-{
-	struct sim_table *table = calloc(1, sizeof(*table));
-	assert_non_null(table);
-	assert_true(count > 0);
-	table->number = ++sim->next_number;
-	table->count = count;
-	table->entries = malloc(count * sizeof(*entries));
-	assert_non_null(table->entries);
-	memcpy(table->entries, entries, count * sizeof(*entries));
-	key_encode(entries[0].key, table->smallest);
-	key_encode(entries[count - 1].key, table->largest);
-	return table;
-}
-
-static void level_insert(struct sim_level *level, size_t at, struct sim_table *table)
-{
-	assert_true(level->count < LEVEL_TABLES_MAX);
-	memmove(&level->tables[at + 1], &level->tables[at], (level->count - at) * sizeof(level->tables[0]));
-	level->tables[at] = table;
-	level->count++;
-}
-
-static void level_remove(struct sim_level *level, const struct sim_table *table)
-{
-	for (size_t i = 0; i < level->count; i++) {
-		if (level->tables[i] != table)
-			continue;
-		level->count--;
-		memmove(&level->tables[i], &level->tables[i + 1],
-			(level->count - i) * sizeof(level->tables[0]));
-		return;
-	}
-	fail_msg("table %llu is not where the pick said", (unsigned long long)table->number);
-}
-
-static const struct policy_view *sim_view(struct sim *sim)
-{
-	struct policy_table *next = sim->view_tables;
-	for (unsigned l = 0; l < LEVELS_MAX; l++) {
-		const struct sim_level *level = &sim->levels[l];
-		sim->view.levels[l].tables = next;
-		sim->view.levels[l].count = level->count;
-		for (size_t i = 0; i < level->count; i++, next++) {
-			const struct sim_table *table = level->tables[i];
-			*next = (struct policy_table) { .number = table->number,
-							.bytes = table->count * ENTRY_BYTES,
-							.entries = table->count,
-							.smallest = slice_make(table->smallest, KEY_SIZE),
-							.largest = slice_make(table->largest, KEY_SIZE),
-							.busy = table->busy };
-			for (size_t j = 0; j < table->count; j++)
-				next->deletes += table->entries[j].is_delete;
-		}
-	}
-	sim->view.memtable_bytes = sim->memtable_entries * ENTRY_BYTES;
-	sim->view.table_bytes = sim->table_entries * ENTRY_BYTES;
-	return &sim->view;
-}
-
-static uint64_t sim_debt(struct sim *sim)
-{
-	return sim->ops->debt(sim->options, sim_view(sim));
-}
-
-/* --- flushes --- */
-
-static int entry_order(const void *a, const void *b)
-{
-	const struct sim_entry *left = a;
-	const struct sim_entry *right = b;
-	if (left->key != right->key)
-		return left->key < right->key ? -1 : 1;
-	return left->sequence > right->sequence ? -1 : left->sequence < right->sequence;
-}
-
-/* Gives the entries their sequences and makes them the newest table of level 0. */
-static void sim_flush(struct sim *sim, struct sim_entry *entries, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		entries[i].sequence = sim->next_sequence++;
-		if (entries[i].key < KEYS_MAX)
-			sim->truth[entries[i].key] = entries[i].sequence;
-	}
-	qsort(entries, count, sizeof(*entries), entry_order);
-	size_t kept = 0;
-	for (size_t i = 0; i < count; i++) {
-		if (sim->keep_versions || kept == 0 || entries[kept - 1].key != entries[i].key)
-			entries[kept++] = entries[i];
-	}
-	level_insert(&sim->levels[0], 0, sim_table_create(sim, entries, kept));
-	sim->flushed_entries += kept;
-	if (sim->levels[0].count > sim->level0_most)
-		sim->level0_most = sim->levels[0].count;
-}
-
-/* --- merges --- */
-
-static bool keys_overlap(const struct sim_table *a, const struct sim_table *b)
-{
-	return memcmp(a->smallest, b->largest, KEY_SIZE) <= 0 &&
-	       memcmp(b->smallest, a->largest, KEY_SIZE) <= 0;
-}
-
-static void check_move(const struct sim *sim, const struct policy_pick *pick, const struct sim_table *table)
-{
-	assert_int_equal(pick->count, 1);
-	assert_true(pick->inputs[0].level < pick->output_level);
-	for (unsigned l = pick->inputs[0].level; l <= pick->output_level; l++) {
-		for (size_t i = 0; i < sim->levels[l].count; i++) {
-			const struct sim_table *other = sim->levels[l].tables[i];
-			if (other != table)
-				assert_false(keys_overlap(other, table));
-		}
-	}
-}
-
-/* Asks for a pick and marks its tables; false: nothing is due. */
-static bool sim_start(struct sim *sim)
-{
-	assert_true(sim->running_count < RUNNING_MAX);
-	struct sim_merge *merge = malloc(sizeof(*merge));
-	assert_non_null(merge);
-	memset(&merge->pick, 0xa5, sizeof(merge->pick));
-	struct policy_pick *pick = &merge->pick;
-	if (!sim->ops->pick(sim->options, sim_view(sim), sim->cursor, pick)) {
-		free(merge);
-		return false;
-	}
-	assert_in_range(pick->count, 1, PICK_TABLES_MAX);
-	assert_in_range(pick->output_level, 1, LEVELS_MAX - 1);
-	assert_true(pick->input_level <= pick->output_level);
-	bool from_input_level = false;
-	for (size_t i = 0; i < pick->count; i++) {
-		unsigned l = pick->inputs[i].level;
-		assert_true(l <= pick->output_level);
-		assert_true(pick->inputs[i].index < sim->levels[l].count);
-		from_input_level |= l == pick->input_level;
-		merge->inputs[i] = sim->levels[l].tables[pick->inputs[i].index];
-		/* Also catches a table that is picked twice. */
-		assert_false(merge->inputs[i]->busy);
-		merge->inputs[i]->busy = true;
-	}
-	assert_true(from_input_level);
-	if (pick->move_only)
-		check_move(sim, pick, merge->inputs[0]);
-	sim->running[sim->running_count++] = merge;
-	return true;
-}
-
-/* A sorted level takes the table; its neighbours must lie clear of it. */
-static void level_insert_sorted(struct sim *sim, unsigned l, struct sim_table *table)
-{
-	struct sim_level *level = &sim->levels[l];
-	size_t at = 0;
-	while (at < level->count && entry_order(&level->tables[at]->entries[0], &table->entries[0]) < 0)
-		at++;
-	level_insert(level, at, table);
-	for (size_t i = at > 0 ? at - 1 : 0; i < at + 1 && i + 1 < level->count; i++) {
-		const struct sim_table *left = level->tables[i];
-		const struct sim_table *right = level->tables[i + 1];
-		assert_true(entry_order(&left->entries[left->count - 1], &right->entries[0]) < 0);
-		if (!sim->keep_versions)
-			assert_true(left->entries[left->count - 1].key < right->entries[0].key);
-	}
-}
-
-/* The bytes of tables of the level that lie wholly before `key`. */
-static uint64_t bytes_before(const struct sim_level *level, uint64_t key)
-{
-	uint64_t bytes = 0;
-	for (size_t i = 0; i < level->count; i++) {
-		const struct sim_table *table = level->tables[i];
-		if (table->entries[table->count - 1].key < key)
-			bytes += table->count * ENTRY_BYTES;
-	}
-	return bytes;
-}
-
-static void install_outputs(struct sim *sim, const struct policy_pick *pick, const struct sim_entry *entries,
-			    size_t count)
-{
-	size_t from = 0;
-	uint64_t before = 0;
-	bool limited = pick->overlap_bytes_max > 0 && pick->output_level + 1 < LEVELS_MAX;
-	const struct sim_level *below = limited ? &sim->levels[pick->output_level + 1] : NULL;
-	if (limited && count > 0)
-		before = bytes_before(below, entries[0].key);
-	for (size_t i = 1; i <= count; i++) {
-		bool cut = i == count || i - from >= sim->table_entries;
-		bool same_key = i < count && entries[i].key == entries[i - 1].key;
-		if (!cut && limited && !same_key)
-			cut = bytes_before(below, entries[i].key) - before > pick->overlap_bytes_max;
-		if (!cut || (same_key && !sim->keep_versions))
-			continue;
-		level_insert_sorted(sim, pick->output_level, sim_table_create(sim, &entries[from], i - from));
-		from = i;
-		if (limited && i < count)
-			before = bytes_before(below, entries[i].key);
-	}
-}
-
-static void sim_finish(struct sim *sim, size_t which)
-{
-	struct sim_merge *merge = sim->running[which];
-	const struct policy_pick *pick = &merge->pick;
-	sim->running[which] = sim->running[--sim->running_count];
-	size_t total = 0;
-	for (size_t i = 0; i < pick->count; i++) {
-		level_remove(&sim->levels[pick->inputs[i].level], merge->inputs[i]);
-		total += merge->inputs[i]->count;
-	}
-	if (pick->move_only) {
-		merge->inputs[0]->busy = false;
-		level_insert_sorted(sim, pick->output_level, merge->inputs[0]);
-		free(merge);
-		return;
-	}
-	struct sim_entry *entries = malloc(total * sizeof(*entries));
-	assert_non_null(entries);
-	size_t count = 0;
-	for (size_t i = 0; i < pick->count; i++) {
-		const struct sim_table *table = merge->inputs[i];
-		memcpy(&entries[count], table->entries, table->count * sizeof(*entries));
-		count += table->count;
-		sim_table_destroy(merge->inputs[i]);
-	}
-	qsort(entries, count, sizeof(*entries), entry_order);
-	size_t kept = 0;
-	for (size_t i = 0; i < count; i++) {
-		if (!sim->keep_versions && kept > 0 && entries[kept - 1].key == entries[i].key)
-			continue;
-		entries[kept++] = entries[i];
-	}
-	sim->merged_entries += kept;
-	install_outputs(sim, pick, entries, kept);
-	free(entries);
-	free(merge);
-}
-
-/* Merges until nothing is due. */
-static void sim_settle(struct sim *sim)
-{
-	for (unsigned merges = 0;; merges++) {
-		assert_true(merges < 100000);
-		while (sim->running_count > 0)
-			sim_finish(sim, 0);
-		if (!sim_start(sim))
-			break;
-	}
-	assert_int_equal(sim_debt(sim), 0);
-}
-
-/* On the way of a read every key's versions must come newest first, the truth first of all. */
-static void sim_check(struct sim *sim)
-{
-	memset(sim->seen, 0, sizeof(sim->seen));
-	size_t found = 0;
-	for (unsigned l = 0; l < LEVELS_MAX; l++) {
-		for (size_t i = 0; i < sim->levels[l].count; i++) {
-			const struct sim_table *table = sim->levels[l].tables[i];
-			for (size_t j = 0; j < table->count; j++) {
-				const struct sim_entry *entry = &table->entries[j];
-				uint64_t *seen = &sim->seen[entry->key];
-				if (*seen == 0) {
-					assert_int_equal(entry->sequence, sim->truth[entry->key]);
-					found++;
-				} else {
-					assert_true(entry->sequence < *seen);
-				}
-				*seen = entry->sequence;
-			}
-		}
-	}
-	for (size_t key = 0; key < KEYS_MAX; key++)
-		found -= sim->truth[key] != 0;
-	assert_int_equal(found, 0);
-}
+#define SIM_CHECK(expression) assert_true(expression)
+#include "components/compaction/policy_sim_test.h"
 
 /* --- the suite --- */
 
 static const struct policy_ops *ops_of(const struct component *component)
 {
-	return (const struct policy_ops *)component;
+	return (const struct policy_ops *)(const void *)component;
 }
 
-/* Runs a test over every row; the row's name comes with a failure's message. */
-static void each_policy(void (*test)(const struct policy_ops *ops, uint64_t seed), uint64_t seed)
+typedef void policy_test(const struct policy_ops *ops, uint64_t seed);
+
+static policy_test *running;
+
+static void run_policy(const struct component *component, uint64_t seed)
 {
-	const struct component *const *row = component_list(COMPONENT_COMPACTION);
-	for (; *row != NULL; row++) {
-		print_message("%s, seed %llu\n", (*row)->name, (unsigned long long)seed);
-		test(ops_of(*row), seed);
-	}
+	running(ops_of(component), seed);
 }
 
+static void each_policy(policy_test *test, uint64_t seed)
+{
+	running = test;
+	component_test_each(COMPONENT_COMPACTION, run_policy, seed);
+}
+
+/* Some options stay, some are near their defaults, some at an end. */
 static void random_options(struct sim *sim, struct random *random)
 {
-	for (const struct option *option = sim->ops->component.options;
-	     option != NULL && option->name != NULL; option++) {
+	for (size_t i = 0; i < component_test_option_count(&sim->ops->component); i++) {
+		const struct option *option = &sim->ops->component.options[i];
 		double most = option->maximum < 2 * option->default_value ? option->maximum
 									  : 2 * option->default_value;
-		if (random_below(random, 2) == 0)
+		uint64_t dice = random_below(random, 8);
+		if (dice < 4)
 			continue;
 		double value = option->minimum +
 			       (double)random_below(random, (uint64_t)(most - option->minimum) + 1);
+		if (dice == 4)
+			value = random_below(random, 2) == 0 ? option->minimum : option->maximum;
 		assert_ok(component_set_option(&sim->ops->component, sim->options, option->name, value));
 	}
 }
@@ -446,6 +81,8 @@ static void run_random_tree(const struct policy_ops *ops, uint64_t seed)
 		sim_create(ops, 8 + (size_t)random_below(&random, 56), 4 + (size_t)random_below(&random, 60));
 	size_t keys = 16 + (size_t)random_below(&random, KEYS_MAX - 16);
 	sim->keep_versions = random_below(&random, 2) == 0;
+	/* From tables of a few bytes to as many as 64 bits can add up. */
+	sim->entry_bytes = (const uint64_t[]) { 100, 1, 3000, 1ull << 40 }[random_below(&random, 4)];
 	random_options(sim, &random);
 	for (unsigned step = 0; step < 400; step++) {
 		uint64_t dice = random_below(&random, 100);
@@ -464,47 +101,58 @@ static void run_random_tree(const struct policy_ops *ops, uint64_t seed)
 	sim_destroy(sim);
 }
 
+static void run_random_trees(const struct policy_ops *ops, uint64_t seed)
+{
+	enum { TREES = SANITIZED ? 3 : 12 };
+	for (uint64_t i = 0; i < TREES; i++)
+		run_random_tree(ops, seed * TREES + i);
+}
+
 static void test_random_trees(void **state)
 {
 	(void)state;
-	uint64_t seed = test_seed(1);
-	for (uint64_t i = 0; i < 60; i++)
-		each_policy(run_random_tree, seed + i);
+	each_policy(run_random_trees, 1);
 }
 
-/* One step of merging after each flush: level 0 must not grow for ever, and in the end nothing is owed. */
+/*
+ * A few steps of merging after each flush: level 0 does not grow for ever, no table of it is left behind, the
+ * work for each byte is bounded, and in the end nothing is owed.
+ */
 static void run_steady_load(const struct policy_ops *ops, uint64_t seed)
 {
+	enum { FLUSHES = 120, ENTRIES = 200, AMPLIFICATION_MAX = 60 };
 	struct random random = random_stream(seed);
-	struct sim *sim = sim_create(ops, 200, 50);
-	struct sim_entry entries[200];
+	struct sim *sim = sim_create(ops, ENTRIES, 50);
+	struct sim_entry entries[ENTRIES];
 	uint32_t slow;
 	uint32_t stop;
 	ops->level0_limits(sim->options, &slow, &stop);
-	for (unsigned flush = 0; flush < 120; flush++) {
-		for (size_t i = 0; i < 200; i++)
+	for (unsigned flush = 0; flush < FLUSHES; flush++) {
+		for (size_t i = 0; i < ENTRIES; i++)
 			entries[i] = (struct sim_entry) { .key = random_below(&random, KEYS_MAX) };
-		sim_flush(sim, entries, 200);
+		sim_flush(sim, entries, ENTRIES);
 		for (unsigned merge = 0; merge < 4 && sim_start(sim); merge++)
 			sim_finish(sim, 0);
 		assert_true(sim->levels[0].count < stop);
+		for (size_t i = 0; i < sim->levels[0].count; i++)
+			assert_true(sim->levels[0].tables[i]->born + 2 * stop > sim->flushes);
 	}
 	sim_settle(sim);
 	sim_check(sim);
 	assert_true(sim->levels[0].count < slow);
+	assert_true(sim->merged_entries < AMPLIFICATION_MAX * sim->flushed_entries);
 	sim_destroy(sim);
 }
 
 static void test_steady_load(void **state)
 {
 	(void)state;
-	each_policy(run_steady_load, test_seed(2));
+	each_policy(run_steady_load, 2);
 }
 
-static void run_no_merge_needed(const struct policy_ops *ops, uint64_t seed)
+static void run_no_merge_needed(const struct component *component)
 {
-	(void)seed;
-	struct sim *sim = sim_create(ops, 16, 16);
+	struct sim *sim = sim_create(ops_of(component), 16, 16);
 	assert_false(sim_start(sim));
 	assert_int_equal(sim_debt(sim), 0);
 	sim_destroy(sim);
@@ -513,7 +161,7 @@ static void run_no_merge_needed(const struct policy_ops *ops, uint64_t seed)
 static void test_empty_tree(void **state)
 {
 	(void)state;
-	each_policy(run_no_merge_needed, 0);
+	component_test_once(COMPONENT_COMPACTION, run_no_merge_needed);
 }
 
 /* What a merge under way holds is out of reach, however much is due. */
@@ -540,7 +188,7 @@ static void run_all_busy(const struct policy_ops *ops, uint64_t seed)
 static void test_all_busy(void **state)
 {
 	(void)state;
-	each_policy(run_all_busy, test_seed(3));
+	each_policy(run_all_busy, 3);
 }
 
 /*
@@ -573,7 +221,7 @@ static void run_gap(const struct policy_ops *ops, uint64_t seed)
 static void test_gap(void **state)
 {
 	(void)state;
-	each_policy(run_gap, test_seed(10));
+	each_policy(run_gap, 10);
 }
 
 /* Far more tables than one pick may have: picks stay within bounds, and the tree still converges. */
@@ -583,7 +231,7 @@ static void run_many_tables(const struct policy_ops *ops, uint64_t seed)
 	struct sim *sim = sim_create(ops, 2000, 2);
 	struct sim_entry *entries = calloc(2000, sizeof(*entries));
 	assert_non_null(entries);
-	for (unsigned flush = 0; flush < 10; flush++) {
+	for (unsigned flush = 0; flush < 5; flush++) {
 		for (size_t i = 0; i < 2000; i++)
 			entries[i] = (struct sim_entry) { .key = random_below(&random, KEYS_MAX) };
 		sim_flush(sim, entries, 2000);
@@ -599,14 +247,14 @@ static void run_many_tables(const struct policy_ops *ops, uint64_t seed)
 static void test_many_tables(void **state)
 {
 	(void)state;
-	each_policy(run_many_tables, test_seed(4));
+	each_policy(run_many_tables, 4);
 }
 
 /* As after a long time without merges: more tables in level 0 than a pick may have. */
-static void run_crowded_level0(const struct policy_ops *ops, uint64_t seed)
+static void run_crowded_level0(const struct component *component)
 {
-	struct random random = random_stream(seed);
-	struct sim *sim = sim_create(ops, 32, 2);
+	struct random random = random_stream(test_seed(11));
+	struct sim *sim = sim_create(ops_of(component), 32, 2);
 	for (unsigned round = 0; round < 2; round++) {
 		for (unsigned i = 0; i < 700; i++)
 			random_flush(sim, &random, KEYS_MAX);
@@ -620,13 +268,13 @@ static void run_crowded_level0(const struct policy_ops *ops, uint64_t seed)
 static void test_crowded_level0(void **state)
 {
 	(void)state;
-	each_policy(run_crowded_level0, test_seed(11));
+	component_test_once(COMPONENT_COMPACTION, run_crowded_level0);
 }
 
 static void run_limits(const struct policy_ops *ops, uint64_t seed)
 {
 	struct random random = random_stream(seed);
-	for (unsigned i = 0; i < 200; i++) {
+	for (unsigned i = 0; i < 40; i++) {
 		struct sim *sim = sim_create(ops, 16, 16);
 		uint32_t slow = 0;
 		uint32_t stop = 0;
@@ -645,7 +293,7 @@ static void run_limits(const struct policy_ops *ops, uint64_t seed)
 static void test_limits(void **state)
 {
 	(void)state;
-	each_policy(run_limits, test_seed(5));
+	each_policy(run_limits, 5);
 }
 
 /* --- what only the leveled policy promises --- */
@@ -784,5 +432,5 @@ int main(void)
 		cmocka_unit_test(test_leveled_small_tables_gather),
 		cmocka_unit_test(test_leveled_levels_close),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, component_test_setup, NULL);
 }

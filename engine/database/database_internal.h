@@ -58,6 +58,7 @@ struct cascade {
 	uint64_t id[2];
 	uint32_t shard_count;
 	struct resolved_options options;
+	struct trace *trace; /* NULL: nothing is recorded */
 	struct database_shard *shards;
 	struct snapshot_table snapshots;
 	_Atomic uint64_t visitors; /* calls that touch this struct after a shard has answered them */

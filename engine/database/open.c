@@ -196,7 +196,8 @@ static void fill_store_options(cascade *db, uint32_t index, bool create)
 						  .next_sequence = next_sequence,
 						  .oldest_snapshot = oldest_snapshot,
 						  .snapshots = list_snapshots,
-						  .context = db };
+						  .context = db,
+						  .trace = db->trace };
 	fill_components(from, &shard->options);
 }
 
@@ -284,6 +285,17 @@ static struct status start_runtime(cascade *db)
 
 /* --- open --- */
 
+/* Nobody should come to think that this is a database. */
+static void notice_forgetting(cascade *db)
+{
+	const struct component *memtable = db->options.components[COMPONENT_MEMTABLE];
+	size_t used = strlen(db->notice);
+	if ((memtable->capabilities & MEMTABLE_FORGETS) != 0)
+		(void)snprintf(db->notice + used, sizeof(db->notice) - used,
+			       "%smemtable.kind %s forgets what is written: nothing is found again",
+			       used > 0 ? "; " : "", memtable->name);
+}
+
 static struct status open_shards(cascade *db, bool create)
 {
 	db->shards = memory_allocate_aligned(64, db->shard_count * sizeof(*db->shards));
@@ -301,6 +313,7 @@ static struct status open_shards(cascade *db, bool create)
 		last = sequence > last ? sequence : last;
 	}
 	atomic_store(&db->snapshots.sequence, last);
+	notice_forgetting(db);
 	return create ? root_commit(db->io, db->path) : status_ok();
 }
 
@@ -346,6 +359,9 @@ static struct status open_steps(cascade *db, const cascade_options *options)
 	db->shard_count = root.shards;
 	db->id[0] = root.id[0];
 	db->id[1] = root.id[1];
+	if (db->options.trace_path[0] != '\0')
+		TRY(trace_create(db->io, db->options.trace_path, db->options.trace_kinds, db->shard_count,
+				 &db->trace));
 	return open_shards(db, create);
 }
 
@@ -362,6 +378,7 @@ static struct status database_free(cascade *db)
 	for (uint32_t i = 0; db->shards != NULL && i < db->shard_count; i++)
 		memory_free(db->shards[i].directory);
 	memory_free(db->shards);
+	trace_finish(db->trace, db->io);
 	if (db->lock >= 0)
 		io_unlock(db->io, db->lock);
 	if (db->io != NULL)

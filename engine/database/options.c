@@ -6,8 +6,10 @@
 #include "base/memory.h"
 #include "base/units.h"
 #include "components/codec/codec.h"
+#include "components/memtable/memtable.h"
 #include "database/database_internal.h"
 #include "database/options_internal.h"
+#include "trace/trace_format.h"
 
 #include "base/poison.h"
 
@@ -35,6 +37,8 @@ enum option_id {
 	OPT_VALUE_LOG_THRESHOLD,
 	OPT_IO_KIND,
 	OPT_IO_DIRECT,
+	OPT_TRACE_PATH,
+	OPT_TRACE_KINDS,
 	OPT_COUNT
 };
 
@@ -81,6 +85,11 @@ static const cascade_option_info option_table[OPT_COUNT] = {
 				      "values of at least this size go to the value log" },
 	[OPT_IO_KIND] = { "io.kind", "choice", "uring", "uring posix", "I/O backend" },
 	[OPT_IO_DIRECT] = { "io.direct", "boolean", "true", NULL, "past the kernel's page cache" },
+	[OPT_TRACE_PATH] = { "trace.path", "path", "off", NULL,
+			     "file to record in what reaches parts of the engine, from open to close, for "
+			     "cascade bench KIND --trace; off: nothing is recorded" },
+	[OPT_TRACE_KINDS] = { "trace.kinds", "choices", "all", "all memtable cache filter",
+			      "what is recorded there; several with blanks between them" },
 };
 
 /* Which option names the variant of a kind. */
@@ -90,7 +99,14 @@ static const enum option_id kind_option[COMPONENT_KIND_COUNT] = {
 	[COMPONENT_COMPACTION] = OPT_COMPACTION_KIND,
 };
 
-enum { COMPONENT_SETTINGS_MAX = 64, OPTION_NAME_BYTES = 64, CHOICES_BYTES = 512 };
+enum {
+	COMPONENT_SETTINGS_MAX = 64,
+	OPTION_NAME_BYTES = 64,
+	CHOICES_BYTES = COMPONENT_VARIANTS_MAX * (COMPONENT_NAME_MAX + 1),
+};
+
+_Static_assert((int)COMPONENT_NAME_MAX < OPTION_VALUE_BYTES && (int)COMPONENT_NAME_MAX < OPTION_NAME_BYTES,
+	       "every name that the registry takes fits");
 
 /* A component's option as given: checked against the chosen variant when resolved. */
 struct component_setting {
@@ -101,6 +117,7 @@ struct component_setting {
 
 struct cascade_options {
 	char values[OPT_COUNT][OPTION_VALUE_BYTES]; /* empty: the default */
+	char trace_path[IO_PATH_MAX];		    /* the value of the one option that may be longer */
 	struct component_setting settings[COMPONENT_SETTINGS_MAX];
 	size_t setting_count;
 	struct resolved_options resolved; /* valid while is_resolved */
@@ -131,7 +148,7 @@ static const char *default_text(unsigned id)
 					   : option_table[id].default_value;
 }
 
-/* Defaults of variants come from the registry, so the public list is put together once. */
+/* Defaults of variants come from the registry, so the public list is put together when it is asked for. */
 static cascade_option_info public_options[OPT_COUNT];
 static char public_choices[COMPONENT_KIND_COUNT][CHOICES_BYTES];
 static atomic_int public_options_state; /* 0: not made, 1: being made, 2: ready */
@@ -172,7 +189,11 @@ size_t cascade_option_list(const cascade_option_info **options)
 	return OPT_COUNT;
 }
 
-enum { COMPONENTS_LISTED_MAX = 128, COMPONENT_OPTIONS_LISTED_MAX = 256 };
+enum {
+	IO_BACKENDS_MAX = 8,
+	COMPONENTS_LISTED_MAX = COMPONENT_KIND_COUNT * COMPONENT_VARIANTS_MAX + IO_BACKENDS_MAX,
+	COMPONENT_OPTIONS_LISTED_MAX = COMPONENT_KIND_COUNT * COMPONENT_VARIANTS_MAX * COMPONENT_OPTIONS_MAX,
+};
 
 static cascade_component_info public_components[COMPONENTS_LISTED_MAX];
 static cascade_component_option public_component_options[COMPONENT_OPTIONS_LISTED_MAX];
@@ -227,7 +248,9 @@ static void list_components(void)
 				.summary = list[i]->summary,
 				.options = first,
 				.option_count = options,
-				.is_default = i == 0
+				.is_default = i == 0,
+				.forgets = kind == COMPONENT_MEMTABLE &&
+					   (list[i]->capabilities & MEMTABLE_FORGETS) != 0
 			};
 		}
 	}
@@ -252,6 +275,30 @@ size_t cascade_component_list(const cascade_component_info **components)
 		;
 	*components = public_components;
 	return public_component_count;
+}
+
+void options_renew_lists(void)
+{
+	atomic_store(&public_options_state, 0);
+	atomic_store(&public_components_state, 0);
+}
+
+struct status options_check_component(enum component_kind kind, const struct component *component)
+{
+	const char *name = component_kind_name(kind);
+	size_t length = strlen(name);
+	for (const struct option *o = component->options; o != NULL && o->name != NULL; o++) {
+		for (unsigned id = 0; id < OPT_COUNT; id++) {
+			const char *own = option_table[id].name;
+			if (strncmp(own, name, length) == 0 && own[length] == '.' &&
+			    strcmp(own + length + 1, o->name) == 0)
+				return status_error(STATUS_INVALID,
+						    "%s %s: its option \"%s\" would be %s, which is the "
+						    "engine's",
+						    name, component->name, o->name, own);
+		}
+	}
+	return status_ok();
 }
 
 /* --- set and get --- */
@@ -305,16 +352,6 @@ static const struct option *variant_option(const struct component *component, co
 	return NULL;
 }
 
-/* The option of that name of any variant of the kind. */
-static const struct option *any_variant_option(enum component_kind kind, const char *name)
-{
-	const struct component *const *list = component_list(kind);
-	const struct option *option = NULL;
-	for (size_t i = 0; list[i] != NULL && option == NULL; i++)
-		option = variant_option(list[i], name);
-	return option;
-}
-
 /* Puts the option's name, which may come in two parts, before what is wrong with its value. */
 static struct status prefix_message(struct status status, const char *name, const char *own)
 {
@@ -348,6 +385,23 @@ static struct status parse_component_value(enum option_type type, const char *va
 	return status_ok();
 }
 
+/*
+ * Whether the value has the form that some variant of the kind takes in its option of that name; several may
+ * have one, each of a type of its own. NOT_FOUND: none has.
+ */
+static struct status check_component_value(enum component_kind kind, const char *name, const char *value)
+{
+	const struct component *const *list = component_list(kind);
+	struct status status = status_make(STATUS_NOT_FOUND);
+	double number;
+	for (size_t i = 0; list[i] != NULL && !status_is_ok(status); i++) {
+		const struct option *option = variant_option(list[i], name);
+		if (option != NULL)
+			status = parse_component_value(option->type, value, &number);
+	}
+	return status;
+}
+
 static struct status unknown_option(const char *name)
 {
 	return status_error(STATUS_INVALID, "unknown option '%.64s'", name);
@@ -359,12 +413,10 @@ static struct status set_component_option(cascade_options *options, const char *
 	const char *own = component_option_name(name, &kind);
 	if (own == NULL || strlen(own) >= OPTION_NAME_BYTES)
 		return unknown_option(name);
-	const struct option *option = any_variant_option(kind, own);
-	if (option == NULL)
-		return unknown_option(name);
 	/* Its form now, its range when it is known which variant takes it. */
-	double number;
-	struct status status = parse_component_value(option->type, value, &number);
+	struct status status = check_component_value(kind, own, value);
+	if (status_is(status, STATUS_NOT_FOUND))
+		return unknown_option(name);
 	if (!status_is_ok(status))
 		return prefix_message(status, component_kind_name(kind), own);
 	struct component_setting *setting = NULL;
@@ -405,6 +457,21 @@ static struct status check_variant(unsigned id, const char *value)
 			    component_nearest((enum component_kind)kind, value));
 }
 
+/* Each word is a choice, and there is one. */
+static struct status check_choices(const cascade_option_info *info, const char *value)
+{
+	char word[OPTION_VALUE_BYTES];
+	const char *at = value + strspn(value, " ");
+	do {
+		size_t size = strcspn(at, " ");
+		(void)snprintf(word, sizeof(word), "%.*s", (int)size, at);
+		TRY(check_choice(info, word));
+		at += size;
+		at += strspn(at, " ");
+	} while (*at != '\0');
+	return status_ok();
+}
+
 /* The value's form, as far as it can be judged alone. */
 static struct status check_value(unsigned id, const char *value)
 {
@@ -418,6 +485,11 @@ static struct status check_value(unsigned id, const char *value)
 		return status_ok();
 	if (strcmp(info->type, "choice") == 0)
 		return check_choice(info, value);
+	if (strcmp(info->type, "choices") == 0)
+		return check_choices(info, value);
+	if (strcmp(info->type, "path") == 0)
+		return value[0] != '\0' ? status_ok()
+					: status_error(STATUS_INVALID, "%s: a path is expected", info->name);
 	if (strcmp(info->type, "component") == 0)
 		return check_variant(id, value);
 	if (strcmp(info->type, "size") == 0)
@@ -439,13 +511,15 @@ cascade_status cascade_options_set(cascade_options *options, const char *name, c
 {
 	if (options == NULL || name == NULL || value == NULL)
 		return database_report(status_error(STATUS_INVALID, "options, name and value must be given"));
-	if (strlen(value) >= OPTION_VALUE_BYTES)
-		return database_report(status_error(STATUS_INVALID, "%.64s: the value is too long", name));
 	unsigned id = option_find(name);
+	if (strlen(value) >= (id == OPT_TRACE_PATH ? sizeof(options->trace_path) : OPTION_VALUE_BYTES))
+		return database_report(status_error(STATUS_INVALID, "%.64s: the value is too long", name));
 	struct status status =
 		id == OPT_COUNT ? set_component_option(options, name, value) : check_value(id, value);
 	if (status_is_ok(status)) {
-		if (id != OPT_COUNT)
+		if (id == OPT_TRACE_PATH)
+			(void)snprintf(options->trace_path, sizeof(options->trace_path), "%s", value);
+		else if (id != OPT_COUNT)
 			(void)snprintf(options->values[id], OPTION_VALUE_BYTES, "%s", value);
 		options->is_resolved = false;
 	}
@@ -456,9 +530,10 @@ cascade_status cascade_options_set(cascade_options *options, const char *name, c
 
 static const char *text_of(const cascade_options *options, unsigned id)
 {
-	if (options != NULL && options->values[id][0] != '\0')
-		return options->values[id];
-	return default_text(id);
+	const char *value = "";
+	if (options != NULL)
+		value = id == OPT_TRACE_PATH ? options->trace_path : options->values[id];
+	return value[0] != '\0' ? value : default_text(id);
 }
 
 static bool is_auto(const cascade_options *options, unsigned id)
@@ -523,6 +598,28 @@ static struct status resolve_component(const cascade_options *options, enum comp
 		TRY(component_set_option(component, values, setting->name, number));
 	}
 	return status_ok();
+}
+
+static void resolve_trace(const cascade_options *options, struct resolved_options *resolved)
+{
+	static const struct {
+		const char *name;
+		uint32_t kinds;
+	} names[] = {
+		{ "all", TRACE_ALL },
+		{ "memtable", TRACE_MEMTABLE },
+		{ "cache", TRACE_CACHE },
+		{ "filter", TRACE_FILTER },
+	};
+	const char *path = text_of(options, OPT_TRACE_PATH);
+	const char *kinds = text_of(options, OPT_TRACE_KINDS);
+	if (strcmp(path, "off") != 0)
+		(void)snprintf(resolved->trace_path, sizeof(resolved->trace_path), "%s", path);
+	/* No name is a part of another, and there is nothing else: that was checked when it was set. */
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strstr(kinds, names[i].name) != NULL)
+			resolved->trace_kinds |= names[i].kinds;
+	}
 }
 
 static struct status check_range(const char *name, uint64_t value, uint64_t low, uint64_t high)
@@ -676,6 +773,7 @@ struct status options_resolve(const cascade_options *options, uint32_t stored_sh
 {
 	*resolved = (struct resolved_options) { 0 };
 	TRY(resolve_plain(options, resolved));
+	resolve_trace(options, resolved);
 	if (stored_shards > 0)
 		resolved->shards = stored_shards;
 	for (unsigned kind = 0; kind < COMPONENT_KIND_COUNT; kind++)

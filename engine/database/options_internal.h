@@ -11,9 +11,10 @@
 #include "base/status.h"
 #include "cascade.h"
 #include "components/component.h"
+#include "io/io.h"
 #include "wal/wal.h"
 
-enum { OPTION_VALUE_BYTES = 48, COMPONENT_OPTIONS_BYTES = 256 };
+enum { OPTION_VALUE_BYTES = 48, COMPONENT_OPTIONS_BYTES = COMPONENT_OPTIONS_SIZE_MAX };
 
 /* What cascade_options_resolve makes of the texts. */
 struct resolved_options {
@@ -37,6 +38,9 @@ struct resolved_options {
 	uint64_t block_bytes;
 	uint32_t merges_max; /* of one shard */
 
+	char trace_path[IO_PATH_MAX]; /* empty: nothing is recorded */
+	uint32_t trace_kinds;	      /* enum trace_kinds */
+
 	const struct component *components[COMPONENT_KIND_COUNT];
 	_Alignas(16) uint8_t component_options[COMPONENT_KIND_COUNT][COMPONENT_OPTIONS_BYTES];
 };
@@ -50,6 +54,15 @@ MUST_CHECK struct status options_resolve(const cascade_options *options, uint32_
 uint64_t options_shard_overhead(const struct resolved_options *resolved);
 
 uint32_t options_default_shards(void);
+
+/*
+ * Whether the engine could offer the options of a variant from elsewhere: INVALID if one has the name of an
+ * option of the engine's own, as "size" of a memtable would ("memtable.size").
+ */
+MUST_CHECK struct status options_check_component(enum component_kind kind, const struct component *component);
+
+/* The lists of options and components are made anew when they are next asked for. Not thread-safe. */
+void options_renew_lists(void);
 
 /*
  * The smallest sizes that options may ask for, of one shard where it says so. Tests to which rare events must

@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "database/options_internal.h"
 #include "runtime/runtime.h"
+#include "trace/trace_format.h"
 
 static cascade_options *create(void)
 {
@@ -71,14 +72,15 @@ static void test_every_option(void **state)
 	cascade_options *options = create();
 	for (size_t i = 0; i < count; i++) {
 		const cascade_option_info *info = &list[i];
-		static const char *const types[] = { "integer", "size", "time", "real", "boolean", "choice" };
+		static const char *const types[] = { "integer", "size",	  "time",    "real",
+						     "boolean", "choice", "choices", "path" };
 		bool known = false;
 		for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++)
 			known |= strcmp(types[t], info->type) == 0;
 		if (!known)
 			fail_msg("%s has the type '%s'", info->name, info->type);
 		assert_true(strlen(info->help) > 10);
-		assert_int_equal(strcmp(info->type, "choice") == 0, info->choices != NULL);
+		assert_int_equal(strncmp(info->type, "choice", 6) == 0, info->choices != NULL);
 		if (info->choices != NULL)
 			assert_non_null(strstr(info->choices, info->default_value));
 		assert_value(options, info->name, info->default_value);
@@ -86,8 +88,9 @@ static void test_every_option(void **state)
 		assert_value(options, info->name, info->default_value);
 		for (size_t j = 0; j < i; j++)
 			assert_string_not_equal(list[j].name, info->name);
-		/* No option takes this. */
-		if (cascade_options_set(options, info->name, "nonsense!") != CASCADE_INVALID)
+		/* No option takes this; a path may be called anything. */
+		const char *nonsense = strcmp(info->type, "path") == 0 ? "" : "nonsense!";
+		if (cascade_options_set(options, info->name, nonsense) != CASCADE_INVALID)
 			fail_msg("%s takes nonsense", info->name);
 		assert_non_null(strstr(cascade_error_message(), info->name));
 		assert_value(options, info->name, info->default_value);
@@ -122,6 +125,8 @@ static void test_set_and_get(void **state)
 		{ "value_log.threshold", "1 KiB" },
 		{ "io.kind", "posix" },
 		{ "io.direct", "no" },
+		{ "trace.path", "a/path/that/is/longer/than/the/value/of/any/other/option.trace" },
+		{ "trace.kinds", "memtable  filter" },
 	};
 	const cascade_option_info *list;
 	enum { COUNT = sizeof(values) / sizeof(values[0]) };
@@ -148,6 +153,9 @@ static void test_set_and_get(void **state)
 	assert_int_equal(resolved.write_timeout_ns, 250000000);
 	assert_int_equal(resolved.durability, WAL_POWER);
 	assert_string_equal(resolved.io_backend, "posix");
+	assert_string_equal(resolved.trace_path,
+			    "a/path/that/is/longer/than/the/value/of/any/other/option.trace");
+	assert_int_equal(resolved.trace_kinds, TRACE_MEMTABLE | TRACE_FILTER);
 	assert_string_equal(resolved.components[COMPONENT_CODEC]->name, "none");
 	cascade_options_destroy(options);
 }

@@ -43,6 +43,13 @@ void runtime_destroy(struct runtime *runtime);
  */
 void runtime_cancel_all(struct runtime *runtime);
 
+/*
+ * From now on every task gets a guarded stack of at least 32 KiB, whatever its type declares: code whose
+ * frames the call graph has not counted may run on it, as that of a variant from a shared object. Before the
+ * first runtime is created; for the rest of the process.
+ */
+void runtime_expect_uncounted_frames(void);
+
 uint32_t runtime_shard_count(const struct runtime *runtime);
 struct shard *runtime_shard(struct runtime *runtime, uint32_t index);
 

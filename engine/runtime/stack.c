@@ -49,6 +49,14 @@ static size_t round_up(size_t size, size_t unit)
 
 /* --- classes --- */
 
+/* Set before there are tasks. */
+static bool frames_are_uncounted;
+
+void runtime_expect_uncounted_frames(void)
+{
+	frames_are_uncounted = true;
+}
+
 unsigned stack_class_of(size_t stack_bytes)
 {
 #if defined(CASCADE_DEBUG) || defined(FIBER_ASAN) || defined(FIBER_TSAN) || defined(CASCADE_PLANTED)
@@ -57,10 +65,12 @@ unsigned stack_class_of(size_t stack_bytes)
 	(void)stack_bytes;
 	return STACK_CLASS_COUNT - 1;
 #else
+	bool uncounted = frames_are_uncounted;
 #ifdef CASCADE_UCONTEXT
-	/* Nobody has counted frames on such a machine. */
-	stack_bytes = stack_bytes < STACK_BYTES_MAX / 2 ? STACK_BYTES_MAX / 2 : stack_bytes;
+	uncounted = true; /* nobody has counted frames on such a machine */
 #endif
+	if (uncounted && stack_bytes < STACK_BYTES_MAX / 2)
+		stack_bytes = STACK_BYTES_MAX / 2;
 	if (stack_bytes < STACK_BYTES_GUARDED)
 		return stack_bytes == 0 ? 0 : (unsigned)((stack_bytes - 1) / STACK_STEP_BYTES);
 	unsigned stack_class = STACK_SMALL_CLASSES;

@@ -495,6 +495,24 @@ static void test_assertions_fail_on_the_thread_stack(void **state)
 	assert_int_equal(WEXITSTATUS(status), 42);
 }
 
+/* Last, because it cannot be undone. */
+static void test_uncounted_frames_get_guarded_stacks(void **state)
+{
+	(void)state;
+	struct stack_pool pool;
+	runtime_expect_uncounted_frames();
+	stack_pool_init(&pool);
+	for (size_t bytes = 0; bytes <= STACK_BYTES_MAX; bytes += 3000) {
+		struct task *task = stack_pool_take(&pool, bytes);
+		assert_non_null(task);
+		assert_true(stack_class_of(bytes) >= STACK_SMALL_CLASSES);
+		assert_true(task->fiber.stack_size >= STACK_BYTES_MAX / 2);
+		assert_true(task->fiber.stack_size >= bytes);
+		stack_pool_give(&pool, task);
+	}
+	stack_pool_destroy(&pool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -509,6 +527,7 @@ int main(void)
 		cmocka_unit_test(test_marks_are_kept_by_type),
 		cmocka_unit_test(test_deep_calls_leave_the_stack),
 		cmocka_unit_test(test_assertions_fail_on_the_thread_stack),
+		cmocka_unit_test(test_uncounted_frames_get_guarded_stacks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

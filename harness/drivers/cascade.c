@@ -115,6 +115,26 @@ static void describe_components(const cascade_options *options,
 	}
 }
 
+/* Whether a component was chosen that does. */
+static bool forgets(const struct driver_config *config)
+{
+	cascade_options *options;
+	const cascade_component_info *components;
+	size_t bad;
+	bool found = false;
+	if (!status_is_ok(make_options(config, &options, &bad)))
+		return false;
+	size_t count = cascade_component_list(&components);
+	for (size_t i = 0; i < count; i++) {
+		char name[OPTION_NAME_BYTES];
+		(void)snprintf(name, sizeof(name), "%s.kind", components[i].kind);
+		const char *chosen = cascade_options_get(options, name);
+		found |= components[i].forgets && chosen != NULL && strcmp(chosen, components[i].name) == 0;
+	}
+	cascade_options_destroy(options);
+	return found;
+}
+
 static void describe(const struct driver_config *config,
 		     void (*each)(void *context, const char *name, const char *value), void *context)
 {
@@ -421,7 +441,7 @@ static const char *notice(struct driver *driver)
 const struct driver_ops cascade_driver = {
 	.name = "cascade",
 	.summary = "Cascade, assembled from the parts that the options name",
-	.capabilities = DRIVER_TASKS | DRIVER_SCANS,
+	.capabilities = DRIVER_TASKS | DRIVER_SCANS | DRIVER_COMPONENTS,
 	.check = check,
 	.describe = describe,
 	.open = open_database,
@@ -438,6 +458,7 @@ const struct driver_ops cascade_driver = {
 	.task_sleep = task_sleep,
 	.wait_idle = wait_idle,
 	.counters = counters,
+	.forgets = forgets,
 	.notice = notice,
 	.memory_budget = memory_budget,
 	.parity = parity,

@@ -19,7 +19,8 @@
 enum driver_capabilities {
 	DRIVER_TASKS = 1 << 0, /* run_clients can run clients as tasks of the engine */
 	DRIVER_SCANS = 1 << 1,
-	DRIVER_FORGETS = 1 << 2, /* `null`: reads find nothing; verification is impossible */
+	DRIVER_FORGETS = 1 << 2,    /* `null`: reads find nothing; verification is impossible */
+	DRIVER_COMPONENTS = 1 << 3, /* made of components: variants may come from shared objects */
 };
 
 /* One engine option of the workload file below `engine:`, flattened: "memtable.kind" = "btree". */
@@ -104,6 +105,10 @@ struct driver_ops {
 
 	/* At most `capacity` counters, into zeroed structs; returns how many. */
 	size_t (*counters)(struct driver *driver, struct driver_counter *counters, size_t capacity);
+
+	/* Whether with these options the engine forgets what is written, as with DRIVER_FORGETS. May be NULL:
+	 * that alone says it. */
+	bool (*forgets)(const struct driver_config *config);
 
 	/* One line that says what the environment refused, or "". */
 	const char *(*notice)(struct driver *driver);

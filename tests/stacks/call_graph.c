@@ -87,6 +87,14 @@ static const char *without_root(const char *path, const char *root)
 	return strncmp(path, root, size) == 0 && path[size] == '/' ? path + size + 1 : path;
 }
 
+/* The name in the source: gcc writes a star and the linker's name where that is another (base/exported.h). */
+static const char *name_of(const char *title, const char *root)
+{
+	static const char exported[] = "*cascade_base_";
+	size_t size = sizeof(exported) - 1;
+	return strncmp(title, exported, size) == 0 ? title + size : without_root(title, root);
+}
+
 /* What stands in quotes behind `key: ` in the line, into `value`; false: it is not there. */
 static bool field_of(const char *line, size_t size, const char *key, char *value, size_t room)
 {
@@ -123,7 +131,7 @@ static void take_node(struct call_graph *graph, const char *title, char *label, 
 {
 	if (strcmp(title, by_pointer) == 0)
 		return;
-	uint32_t at = node_of(graph, without_root(title, root));
+	uint32_t at = node_of(graph, name_of(title, root));
 	char *place = strstr(label, "\\n");
 	char *frame = place != NULL ? strstr(place + 2, "\\n") : NULL;
 	if (frame == NULL)
@@ -142,9 +150,8 @@ static void take_node(struct call_graph *graph, const char *title, char *label, 
 static void take_edge(struct call_graph *graph, const char *from, const char *to, char *place,
 		      const char *root)
 {
-	uint32_t caller = node_of(graph, without_root(from, root));
-	uint32_t callee =
-		strcmp(to, by_pointer) == 0 ? CALL_BY_POINTER : node_of(graph, without_root(to, root));
+	uint32_t caller = node_of(graph, name_of(from, root));
+	uint32_t callee = strcmp(to, by_pointer) == 0 ? CALL_BY_POINTER : node_of(graph, name_of(to, root));
 	struct call_node *node = &graph->nodes[caller];
 	node->edges = grown(node->edges, (node->edge_count + 1) * sizeof(*node->edges));
 	struct call_edge *edge = &node->edges[node->edge_count++];

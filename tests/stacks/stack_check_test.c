@@ -125,6 +125,21 @@ static void test_depths_add_up(void **state)
 	expect_finding(&world, "a_type declares 299 bytes of stack and needs 300");
 }
 
+/* What shared objects may call has another name for the linker, and its own in the rules. */
+static void test_exported_functions_keep_their_names(void **state)
+{
+	(void)state;
+	struct world world = {
+		.source = TYPE("4096"),
+		.rules = RULES "outside shown 200\n",
+		.graph = GRAPH START NODE(STATIC("a_run"), "64") NODE("*cascade_base_deep", "120")
+			CALL(STATIC("a_run"), "*cascade_base_deep")
+				CALL("*cascade_base_deep", "*cascade_base_shown")
+					FOREIGN("*cascade_base_shown"),
+	};
+	expect_good(&world, 100 + 16 + 64 + 120 + 200);
+}
+
 /* What gcc has split off or specialized is a function like any other. */
 static void test_clones_count(void **state)
 {
@@ -388,6 +403,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_depths_add_up),
+		cmocka_unit_test(test_exported_functions_keep_their_names),
 		cmocka_unit_test(test_clones_count),
 		cmocka_unit_test(test_cycles_are_found),
 		cmocka_unit_test(test_library_functions_are_listed),
