@@ -26,6 +26,7 @@ static const struct zone_pattern {
 	{ "engine/io/*", "io" },
 	{ "engine/runtime/stepped*", "runtime_doubles" },
 	{ "engine/runtime/*", "runtime" },
+	{ "engine/trace/*", "trace" },
 	{ "engine/buffer/*", "buffer" },
 	{ "engine/wal/*", "wal" },
 	{ "engine/manifest/*", "manifest" },
@@ -49,6 +50,7 @@ static const struct zone_pattern {
 	{ "harness/bench/*", "bench" },
 	{ "harness/inspect/*", "inspect" },
 	{ "harness/*", "harness" },
+	{ "examples/out_of_tree/*", "outsider" },
 	{ "examples/*", "example" },
 };
 
@@ -73,22 +75,25 @@ static const struct arrow {
 	{ "io_doubles", "base io io_doubles" },
 	{ "runtime", "base io runtime" },
 	{ "runtime_doubles", "base io io_doubles runtime runtime_doubles" },
-	{ "buffer", "base component io runtime buffer" },
+	{ "trace", "base component io runtime trace" },
+	{ "buffer", "base component io runtime trace buffer" },
 	{ "wal", "base io runtime wal" },
 	{ "manifest", "base io runtime manifest" },
-	{ "table", "base component io runtime buffer wal manifest table" },
+	{ "table", "base component io runtime trace buffer wal manifest table" },
 	{ "value_log", "base component io runtime buffer wal manifest value_log" },
 	{ "compaction", "base component io runtime buffer wal manifest table value_log compaction" },
-	{ "tree", "base component io runtime buffer wal manifest table value_log compaction tree" },
+	{ "tree", "base component io runtime trace buffer wal manifest table value_log compaction tree" },
 	{ "database",
-	  "public base component io runtime buffer wal manifest table value_log compaction tree database" },
+	  "public base component io runtime trace buffer wal manifest table value_log compaction tree "
+	  "database" },
 	{ "harness", "public base harness bench inspect" },
 	{ "bench",
-	  "public base component io runtime buffer wal manifest table value_log compaction tree database "
-	  "harness bench" },
+	  "public base component io runtime trace buffer wal manifest table value_log compaction tree "
+	  "database harness bench" },
 	{ "inspect", "public base component io runtime buffer wal manifest table value_log compaction tree "
 		     "database harness inspect" },
 	{ "example", "public" },
+	{ "outsider", "base component" },
 };
 
 /*
@@ -105,6 +110,7 @@ static const struct library_home {
 	{ "zdict.h", "codecs" },
 	{ "xxhash.h", "base harness" },
 	{ "ucontext.h", "runtime" },
+	{ "dlfcn.h", "database runtime_doubles" },
 	{ "sanitizer/*", "base runtime" },
 	{ "valgrind/*", "base" },
 	{ "pthread.h", "base io io_doubles runtime harness bench inspect" },

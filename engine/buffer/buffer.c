@@ -78,6 +78,7 @@ struct buffer_pool {
 	uint8_t *bytes; /* of the frames */
 	struct cache_strategy *strategy;
 	const struct cache_ops *ops;
+	struct trace_recorder *page_recorder; /* NULL: pages are not recorded */
 	struct buffer_counters counters;
 
 	struct shard *shard;
@@ -101,6 +102,7 @@ struct buffer_pool {
 	size_t frame_bytes;
 	void *strategy_defaults; /* options, where the caller gave none */
 	void *local;
+	struct trace_recorder *recorder;
 };
 
 /* --- pages and the map --- */
@@ -455,6 +457,15 @@ static struct buffer_load *load_start(struct buffer_pool *pool, const struct buf
 	return load;
 }
 
+/* --- recording: nothing, unless somebody asked for it --- */
+
+static inline void record_pages(const struct buffer_pool *pool, enum trace_access access,
+				const struct buffer_file *file, uint32_t page, uint64_t count)
+{
+	if (__builtin_expect(pool->page_recorder != NULL, 0))
+		trace_pages(pool->page_recorder, access, file->id, page, count);
+}
+
 /* --- gathering the pages of a view --- */
 
 /* The pages of one view, pinned, and the loads that must end before they can be read. */
@@ -537,10 +548,12 @@ static void start_missing(struct buffer_pool *pool, const struct buffer_file *fi
 	for (uint32_t i = 0; i < set->count;) {
 		if (set->frames[i] != CACHE_NO_FRAME) {
 			struct frame *frame = &pool->frames[set->frames[i]];
-			if (frame_state(frame) == FRAME_LOADING)
+			bool loading = frame_state(frame) == FRAME_LOADING;
+			if (loading)
 				join_load(pool, set, frame->load);
 			else
 				pool->ops->touch(pool->strategy, set->frames[i]);
+			record_pages(pool, loading ? TRACE_JOINED : TRACE_HIT, file, first + i, 1);
 			i++;
 			continue;
 		}
@@ -550,6 +563,7 @@ static void start_missing(struct buffer_pool *pool, const struct buffer_file *fi
 		struct buffer_load *load = load_start(pool, file, first + i, &set->new_frames[taken], run);
 		load->references++;
 		set->loads[set->load_count++] = load;
+		record_pages(pool, TRACE_MISS, file, first + i, run);
 		for (uint32_t j = 0; j < run; j++) {
 			set->frames[i + j] = set->new_frames[taken + j];
 			frame_pin(pool, &pool->frames[set->frames[i + j]]);
@@ -686,6 +700,7 @@ static bool try_view_pages(struct buffer_pool *pool, const struct buffer_file *f
 	for (uint32_t i = 0; i < count; i++)
 		pool->ops->touch(pool->strategy, frames[i]);
 	pool->counters.hits += count;
+	record_pages(pool, TRACE_HIT, file, first, count);
 	return true;
 }
 
@@ -704,6 +719,7 @@ bool buffer_try_view(struct buffer_pool *pool, const struct buffer_file *file, u
 	frame_pin(pool, frame);
 	pool->ops->touch(pool->strategy, index);
 	pool->counters.hits++;
+	record_pages(pool, TRACE_HIT, file, page, 1);
 	view_frame(pool, index, offset, size, view);
 	return true;
 }
@@ -726,6 +742,7 @@ static struct status view_past_pool(struct task *self, struct buffer_pool *pool,
 	};
 	pool->counters.loads++;
 	pool->counters.misses += length / PAGE;
+	record_pages(pool, TRACE_PAST, file, (uint32_t)(request.offset / PAGE), length / PAGE);
 	struct status status = task_io(self, &request);
 	if (status_is_ok(status) && request.transferred < skip + size)
 		status = short_file(file->path, request.offset + request.transferred);
@@ -809,6 +826,7 @@ static void begin_on_thread_stack(void *argument)
 		load->references++;
 		io_begin(shard_io(pool->shard), &load->request);
 		pool->counters.misses += set.missing;
+		record_pages(pool, TRACE_MISS, call->file, call->first + first_missing(&set), set.missing);
 		call->load = load;
 	}
 	unpin_present(pool, &set);
@@ -896,6 +914,7 @@ static void prefetch_on_thread_stack(void *argument)
 		if (run > 0 && (!missing || last)) {
 			uint32_t next = missing && !stopped ? page + 1 : page;
 			(void)load_start(pool, file, next - run, frames, run);
+			record_pages(pool, TRACE_AHEAD, file, next - run, run);
 			run = 0;
 		}
 	}
@@ -980,6 +999,8 @@ void buffer_drain(struct task *self, struct buffer_pool *pool, uint64_t file_id)
 void buffer_forget(struct buffer_pool *pool, uint64_t file_id)
 {
 	uint32_t next;
+	if (pool->page_recorder != NULL)
+		trace_forget(pool->page_recorder, file_id);
 	for (uint32_t i = *file_head(pool, file_id); i != LIST_END; i = next) {
 		next = pool->frames[i].next;
 		if (pool->frames[i].file_id != file_id)
@@ -1116,11 +1137,18 @@ struct status buffer_pool_create(struct shard *shard, const struct buffer_pool_o
 	if (pool == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	pool->shard = shard;
+	pool->recorder = options->recorder;
+	pool->page_recorder = trace_recorder_for(options->recorder, TRACE_CACHE);
 	struct buffer_pool_options resolved = *options;
 	struct status status = pool_prepare(pool, &resolved);
 	if (!status_is_ok(status)) {
 		pool_free(pool);
 		return status;
+	}
+	if (pool->page_recorder != NULL) {
+		trace_variant(pool->page_recorder, COMPONENT_CACHE, &pool->ops->component,
+			      resolved.strategy_options);
+		trace_pool(pool->page_recorder, pool->frame_count);
 	}
 	*result = pool;
 	return status_ok();
@@ -1141,6 +1169,11 @@ void buffer_pool_destroy(struct buffer_pool *pool)
 	}
 	slot_pool_free(&pool->slots);
 	pool_free(pool);
+}
+
+struct trace_recorder *buffer_recorder(const struct buffer_pool *pool)
+{
+	return pool->recorder;
 }
 
 void buffer_set_local(struct buffer_pool *pool, void *local)

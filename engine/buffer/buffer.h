@@ -18,6 +18,7 @@
 
 #include "components/cache/cache.h"
 #include "runtime/shard.h"
+#include "trace/trace.h"
 
 enum { BUFFER_POOLED_PAGES = 16 };
 
@@ -27,7 +28,8 @@ struct buffer_load;
 struct buffer_pool_options {
 	uint64_t bytes; /* of frames, strategy, page map and idle slots together; at least 64 pages */
 	const struct cache_ops *strategy;
-	const void *strategy_options; /* borrowed until destroy; NULL: defaults */
+	const void *strategy_options;	 /* borrowed until destroy; NULL: defaults */
+	struct trace_recorder *recorder; /* of the pages that are looked up; NULL: nothing is recorded */
 };
 
 /* A file as the pool knows it. The owner keeps it alive and open while views or loads of it exist. */
@@ -106,6 +108,9 @@ void buffer_forget(struct buffer_pool *pool, uint64_t file_id);
 
 /* Starts loading the cache line of the page map that a view at `offset` will touch first. */
 void buffer_warm(const struct buffer_pool *pool, const struct buffer_file *file, uint64_t offset);
+
+/* The recorder for what reads through the pool; NULL: there is none. */
+struct trace_recorder *buffer_recorder(const struct buffer_pool *pool);
 
 /* Room for what the table layer shares between the open tables of a pool: the codecs' contexts. */
 void buffer_set_local(struct buffer_pool *pool, void *local);

@@ -36,6 +36,19 @@ static inline bool take_view(struct table_reader *reader, struct table_lookup *l
 	return false;
 }
 
+/* The filter's answer where somebody wants it recorded. `block`: 1 + the one whose filter it is, else 0. */
+static bool __attribute__((noinline))
+ask_recorded(const struct table_reader *reader, const struct partition *partition, uint32_t index,
+	     struct slice filter, uint64_t hash, uint32_t block)
+{
+	struct trace_filter which = { .table = reader->table.meta.number,
+				      .partition = index,
+				      .block = block,
+				      .keys = partition->hashes,
+				      .blocks = partition->count };
+	return trace_ask(reader->recorder, reader->filter, filter, hash, &which);
+}
+
 /* Which block: TABLE_FOUND, and lookup->block_* say it. *next: ask the partition that lookup now names. */
 static inline enum table_answer ask_partition(struct table_reader *reader, struct slice key, uint64_t hash,
 					      struct table_lookup *lookup, bool *next)
@@ -57,11 +70,18 @@ static inline enum table_answer ask_partition(struct table_reader *reader, struc
 		bool filtered = partition.filter.size > 0 && reader->filter != NULL;
 		/* A filter over all blocks may spare the search; that of one block has to wait for it. */
 		if (filtered && !partition.filter_per_block)
-			maybe = reader->filter->may_contain(partition.filter, hash);
+			maybe = reader->recorder == NULL ? reader->filter->may_contain(partition.filter, hash)
+							 : ask_recorded(reader, &partition, lookup->partition,
+									partition.filter, hash, 0);
 		if (maybe)
 			index = separators_search(&partition.separators, key);
 		if (filtered && partition.filter_per_block && index < partition.count)
-			maybe = reader->filter->may_contain(partition_block_filter(&partition, index), hash);
+			maybe = reader->recorder == NULL
+					? reader->filter->may_contain(
+						  partition_block_filter(&partition, index), hash)
+					: ask_recorded(reader, &partition, lookup->partition,
+						       partition_block_filter(&partition, index), hash,
+						       1 + index);
 		lookup->filtered = !maybe;
 	}
 	if (maybe && index < partition.count) {
@@ -103,6 +123,9 @@ static inline enum table_answer ask_block(struct table_reader *reader, struct sl
 		return failed(lookup, status);
 	struct block_entry found;
 	enum block_answer answer = block_get(&block, key, block_tag(hash), sequence, &found);
+	if (reader->recorder != NULL)
+		trace_truth(reader->recorder, reader->table.meta.number, lookup->partition, hash,
+			    answer == BLOCK_FOUND || answer == BLOCK_TOO_NEW);
 	if (answer == BLOCK_FOUND) {
 		lookup->entry = (struct entry) {
 			.key = key,

@@ -62,13 +62,13 @@ static struct status find_variants(struct table_reader *reader)
 		reader->codec = variant_find_codec(reader->footer.codec);
 		if (reader->codec == NULL)
 			return reader_error(reader, STATUS_FORMAT, offset,
-					    "the table's codec is not one that this build has");
+					    "the table's codec is neither of this build nor loaded");
 	}
 	if (reader->footer.filter != 0) {
 		reader->filter = variant_find_filter(reader->footer.filter);
 		if (reader->filter == NULL)
 			return reader_error(reader, STATUS_FORMAT, offset,
-					    "the table's filter is not one that this build has");
+					    "the table's filter is neither of this build nor loaded");
 	}
 	return status_ok();
 }
@@ -334,6 +334,7 @@ struct status table_open(struct task *self, struct buffer_pool *pool, const char
 	if (reader == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	reader->pool = pool;
+	reader->recorder = trace_recorder_for(buffer_recorder(pool), TRACE_FILTER);
 	reader->seed = table_seed(database_id, shard, meta->number);
 	reader->table.references = 1;
 	reader->table.file.id = PLANTED(M15) ? (uintptr_t)reader : meta->number;
@@ -362,6 +363,8 @@ void table_close(struct task *self, struct table *table, bool unlink_file)
 	buffer_drain(self, reader->pool, table->file.id);
 	if (!PLANTED(M15))
 		buffer_forget(reader->pool, table->file.id);
+	if (reader->recorder != NULL)
+		trace_table_end(reader->recorder, table->meta.number);
 	close_file(self, reader);
 	if (unlink_file) {
 		struct status ignored = task_unlink(self, reader->path);

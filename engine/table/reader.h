@@ -21,6 +21,7 @@ struct table_reader {
 	const struct codec_ops *codec; /* NULL: all blocks are raw */
 	void *codec_context;
 	const struct filter_ops *filter; /* NULL: none */
+	struct trace_recorder *recorder; /* of what filters are asked; NULL: nothing is recorded */
 	struct decoders *decoders;
 	struct separators top; /* the last separator of each partition */
 	uint32_t *top_pages;   /* where each partition begins */

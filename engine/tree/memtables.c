@@ -1,11 +1,13 @@
 #include "tree/tree_internal.h"
 
 #include "base/assert.h"
+#include "base/door.h"
 #include "base/memory.h"
 
 #include "base/poison.h"
 
-enum { CHUNK_BYTES_MIN = 64 << 10, CHUNK_BYTES_MAX = 1 << 20, CHUNKS_PER_MEMTABLE = 16 };
+/* The largest is a huge page. */
+enum { CHUNK_BYTES_MIN = 64 << 10, CHUNK_BYTES_MAX = MEMORY_HUGE_PAGE, CHUNKS_PER_MEMTABLE = 16 };
 
 static size_t chunk_bytes(const struct store_options *options)
 {
@@ -19,14 +21,21 @@ static size_t chunk_bytes(const struct store_options *options)
 	return bytes > CHUNK_BYTES_MAX ? CHUNK_BYTES_MAX : (size_t)bytes;
 }
 
-struct memtable_slot *memtable_slot_create(const struct store_options *options)
+void memtable_chunks_init(struct arena_pool *chunks, const struct store_options *options)
+{
+	/* What one memtable has when it is full: the other half of the budget is in use then. */
+	size_t bytes = chunk_bytes(options);
+	arena_pool_init(chunks, bytes, (size_t)options->memtable_bytes / 2 + bytes);
+}
+
+struct memtable_slot *memtable_slot_create(const struct store_options *options, struct arena_pool *chunks)
 {
 	struct memtable_slot *slot = memory_allocate_zeroed(1, sizeof(*slot));
 	if (slot == NULL)
 		return NULL;
 	slot->references = 1;
 	list_init(&slot->link);
-	arena_init(&slot->arena, chunk_bytes(options));
+	arena_init_pooled(&slot->arena, chunks);
 	slot->memtable = options->memtable->create(&slot->arena, options->memtable_options);
 	if (slot->memtable == NULL) {
 		arena_free(&slot->arena);
@@ -46,19 +55,21 @@ void memtable_slot_release(struct memtable_slot *slot)
 	ASSERT(slot->references > 0);
 	if (--slot->references > 0)
 		return;
+	if (memtable_is_traced(slot->memtable))
+		traced_memtable_end(slot->memtable);
 	arena_free(&slot->arena);
 	memory_free(slot);
 }
 
 bool memtable_slot_is_empty(const struct memtable_slot *slot)
 {
-	return slot->memtable->ops->count(slot->memtable) == 0;
+	return slot->inserts == 0;
 }
 
 struct slot_iterator {
 	struct iterator base;
 	struct memtable_slot *slot;
-	_Alignas(64) uint8_t inner[MEMTABLE_ITERATOR_BYTES];
+	_Alignas(64) uint8_t inner[TRACED_ITERATOR_BYTES]; /* what a memtable's iterator needs, or more */
 };
 
 static struct slot_iterator *slot_iterator_of(struct iterator *iterator)
@@ -79,13 +90,27 @@ static void slot_iterator_publish(struct slot_iterator *iterator)
 		iterator->base.entry = inner->entry;
 }
 
+struct seek_call {
+	struct slot_iterator *iterator;
+	struct slice key;
+	uint64_t sequence;
+};
+
+static void seek_on_thread_stack(void *argument)
+{
+	const struct seek_call *call = argument;
+	const struct memtable_ops *ops = call->iterator->slot->memtable->ops;
+	ops->seek(inner_of(call->iterator), call->key, call->sequence);
+}
+
+/* A variant may have its entries to sort before it has a first one. */
 static struct status slot_iterator_seek(struct task *self, struct iterator *base, struct slice key,
 					uint64_t sequence)
 {
 	(void)self;
-	struct slot_iterator *iterator = slot_iterator_of(base);
-	iterator->slot->memtable->ops->seek(inner_of(iterator), key, sequence);
-	slot_iterator_publish(iterator);
+	struct seek_call call = { .iterator = slot_iterator_of(base), .key = key, .sequence = sequence };
+	call_on_thread_stack(seek_on_thread_stack, &call);
+	slot_iterator_publish(call.iterator);
 	return status_ok();
 }
 
@@ -101,6 +126,8 @@ static struct status slot_iterator_next(struct task *self, struct iterator *base
 static void slot_iterator_destroy(struct iterator *base)
 {
 	struct slot_iterator *iterator = slot_iterator_of(base);
+	if (memtable_is_traced(iterator->slot->memtable))
+		traced_iterator_end(iterator->slot->memtable, inner_of(iterator));
 	memtable_slot_release(iterator->slot);
 	memory_free(iterator);
 }

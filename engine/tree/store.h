@@ -20,6 +20,7 @@
 #include "components/memtable/memtable.h"
 #include "runtime/shard.h"
 #include "table/iterator.h"
+#include "trace/trace.h"
 #include "wal/wal.h"
 
 struct store;
@@ -51,6 +52,7 @@ struct store_options {
 	const struct codec_ops *codec;
 	const struct policy_ops *policy;
 	const void *memtable_options, *filter_options, *cache_options, *codec_options, *policy_options;
+	struct trace *trace; /* records what reaches memtables, cache and filters; NULL: nothing does */
 
 	/* Doors to what shards share: the commit sequence and the live snapshots. */
 	uint64_t (*next_sequence)(void *context);

@@ -183,12 +183,33 @@ MAY_SUSPEND static struct status open_pool(struct tree *tree)
 {
 	struct buffer_pool_options options = { .bytes = tree->options.cache_bytes,
 					       .strategy = tree->options.cache,
-					       .strategy_options = tree->options.cache_options };
+					       .strategy_options = tree->options.cache_options,
+					       .recorder = tree->recorder };
 	TRY(buffer_pool_create(tree->options.shard, &options, &tree->pool));
 	if (tree->options.record_bytes < RECORD_CACHE_BYTES_MIN)
 		return status_ok();
 	tree->records = record_cache_create(tree->options.record_bytes);
 	return status_make(tree->records != NULL ? STATUS_OK : STATUS_NO_MEMORY);
+}
+
+/* From here on what is recorded takes the place of the variants' own functions. */
+MAY_SUSPEND static struct status open_recorder(struct task *self, struct tree *tree)
+{
+	struct store_options *options = &tree->options;
+	if (options->trace == NULL)
+		return status_ok();
+	TRY(trace_recorder_open(self, options->trace, &tree->recorder));
+	if (trace_recorder_for(tree->recorder, TRACE_FILTER) != NULL)
+		trace_variant(tree->recorder, COMPONENT_FILTER, &options->filter->component,
+			      options->filter_options);
+	if (trace_recorder_for(tree->recorder, TRACE_MEMTABLE) == NULL)
+		return status_ok();
+	trace_variant(tree->recorder, COMPONENT_MEMTABLE, &options->memtable->component,
+		      options->memtable_options);
+	traced_memtables_init(&tree->traced, tree->recorder, options->memtable, options->memtable_options);
+	options->memtable = &tree->traced.ops;
+	options->memtable_options = &tree->traced;
+	return status_ok();
 }
 
 static void fill_table_options(struct tree *tree)
@@ -209,7 +230,7 @@ MAY_SUSPEND static struct status replay_log(struct task *self, struct tree *tree
 					    struct store_open_report *report)
 {
 	struct wal_replay_report replay = { 0 };
-	tree->active = memtable_slot_create(&tree->options);
+	tree->active = memtable_slot_create(&tree->options, &tree->chunks);
 	if (tree->active == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	tree->active->last_log_number = flushed;
@@ -231,6 +252,7 @@ MAY_SUSPEND static struct status open_parts(struct task *self, struct tree *tree
 {
 	const struct manifest_state *state;
 	struct table_files files = { 0 };
+	TRY(open_recorder(self, tree));
 	TRY(open_pool(tree));
 	TRY(open_manifest(self, tree, &state));
 	tree->next_number = state->next_number > 0 ? state->next_number : 1;
@@ -265,7 +287,9 @@ MAY_SUSPEND static struct status tree_free(struct task *self, struct tree *tree)
 		status_keep_first(&status, manifest_close(self, tree->manifest));
 	if (tree->pool != NULL)
 		buffer_pool_destroy(tree->pool);
+	trace_recorder_close(self, tree->recorder);
 	record_cache_destroy(tree->records);
+	arena_pool_free(&tree->chunks);
 	memory_free(tree);
 	return status;
 }
@@ -287,6 +311,7 @@ MAY_SUSPEND static struct status tree_open(struct task *self, const struct store
 	wait_list_init(&tree->progress);
 	wait_list_init(&tree->edit_turn);
 	fill_table_options(tree);
+	memtable_chunks_init(&tree->chunks, &tree->options);
 	struct status status = open_parts(self, tree, report);
 	if (!status_is_ok(status)) {
 		struct status ignored = tree_free(self, tree);
@@ -493,16 +518,14 @@ static void put_shape(struct stat_writer *writer, const struct tree *tree)
 
 static void put_memory(struct stat_writer *writer, const struct tree *tree)
 {
-	uint64_t memtables = tree->active->arena.reserved_bytes;
-	for (const struct list *at = tree->immutables.next; at != &tree->immutables; at = at->next)
-		memtables += CONTAINER_OF(at, struct memtable_slot, link)->arena.reserved_bytes;
 	uint64_t tables = 0;
 	for (unsigned l = 0; l < LEVELS_MAX; l++) {
 		const struct version_level *level = &tree->versions.current->levels[l];
 		for (size_t i = 0; i < level->count; i++)
 			tables += table_memory(level->tables[i]->table);
 	}
-	put_stat(writer, "memory.memtables", memtables, true);
+	/* With those that only a cursor or a value still refers to, and what is kept for the next one. */
+	put_stat(writer, "memory.memtables", tree->chunks.reserved_bytes, true);
 	put_stat(writer, "memory.tables", tables, true);
 	put_stat(writer, "memory.log", wal_counters(tree->wal)->memory_bytes, true);
 }

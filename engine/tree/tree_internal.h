@@ -10,6 +10,7 @@
 
 #include "compaction/pacing.h"
 #include "manifest/manifest.h"
+#include "trace/traced_memtable.h"
 #include "tree/record_cache.h"
 #include "tree/store.h"
 #include "tree/version.h"
@@ -24,14 +25,18 @@ struct memtable_slot {
 	struct memtable *memtable;
 	uint64_t last_log_number; /* of the newest commit in it */
 	uint64_t last_sequence;
+	uint64_t inserts; /* entries put in: a memtable that forgets counts none */
 	uint64_t user_bytes;
 	uint64_t flushed_bytes; /* of user_bytes, while it is being flushed */
 	struct list link;	/* in tree.immutables, oldest first */
 };
 
-struct memtable_slot *memtable_slot_create(const struct store_options *options);
+/* A full memtable's chunks are kept for the next one. The pool has to outlive all slots. */
+void memtable_chunks_init(struct arena_pool *chunks, const struct store_options *options);
+struct memtable_slot *memtable_slot_create(const struct store_options *options, struct arena_pool *chunks);
 void memtable_slot_reference(struct memtable_slot *slot);
 void memtable_slot_release(struct memtable_slot *slot);
+/* Whether nothing was put in: then there is nothing to flush, and no commit that waits for it. */
 bool memtable_slot_is_empty(const struct memtable_slot *slot);
 
 /* A memtable as an iterator (table/iterator.h); holds a reference on the slot. */
@@ -58,7 +63,10 @@ struct tree {
 	struct manifest *manifest;
 	struct wal *wal;
 	struct table_options table_options; /* without the level */
+	struct trace_recorder *recorder;    /* NULL: nothing is recorded */
+	struct traced_memtables traced;	    /* where memtables are: these are options.memtable then */
 
+	struct arena_pool chunks; /* of the memtables */
 	struct memtable_slot *active;
 	struct list immutables; /* of memtable_slot.link, oldest first */
 	uint32_t immutable_count;

@@ -444,10 +444,17 @@ static void run_not_at_once(struct world *world)
 	world->versions[0] = 0;
 	check_newest(world);
 	close_tree(world);
-	/* Without a log there is nothing to write at once. */
+	/* Without a log there is nothing to wait for, and nothing to be more durable with. */
 	world->options.durability = WAL_MEMORY;
 	open_tree(world);
-	CHECK(!write_zero(world, 0, &status));
+	write_some(world, 10);
+	world->versions[0] = 0;
+	CHECK(write_zero(world, 0, &status));
+	CHECK_OK(status);
+	CHECK(write_zero(world, WAL_MEMORY, &status));
+	CHECK_OK(status);
+	CHECK(!write_zero(world, WAL_PROCESS, &status));
+	check_newest(world);
 	close_tree(world);
 }
 
@@ -944,6 +951,45 @@ static void test_an_overfull_memtable_is_flushed(void **state)
 	in_world(run_overfull, 708);
 }
 
+/* A flushed memtable's memory serves the next one, and what is kept is in the budget. */
+static void run_chunks(struct world *world)
+{
+	open_tree(world);
+	const struct tree *tree = tree_in(world);
+	const struct arena_pool *chunks = &tree->chunks;
+	uint64_t budget = world->options.memtable_bytes;
+	size_t most = 0;
+	for (unsigned round = 0; round < 8; round++) {
+		write_some(world, 100);
+		/* A cursor holds the memtable that it sees, which is flushed meanwhile. */
+		struct iterator *cursor;
+		CHECK_OK(tree_store.cursor_create(world->self, world->store, SEQUENCE_MAX,
+						  slice_make(NULL, 0), slice_make(NULL, 0), false, 0,
+						  &cursor));
+		size_t held = tree->active->arena.reserved_bytes;
+		CHECK_OK(flush(world));
+		settle(world);
+		CHECK(tree->immutable_count == 0);
+		CHECK(chunks->reserved_bytes >= held + tree->active->arena.reserved_bytes);
+		cursor->ops->destroy(cursor);
+		CHECK(chunks->spare_bytes > 0);
+		CHECK(chunks->reserved_bytes == chunks->spare_bytes + tree->active->arena.reserved_bytes);
+		CHECK(chunks->spare_bytes <= budget / 2 + chunks->chunk_bytes);
+		/* The next ones need nothing that was not there before. */
+		if (round == 3)
+			most = chunks->reserved_bytes;
+		CHECK(round <= 3 || chunks->reserved_bytes <= most + chunks->chunk_bytes);
+		check_newest(world);
+	}
+	close_tree(world);
+}
+
+static void test_chunks_are_recycled(void **state)
+{
+	(void)state;
+	in_world(run_chunks, 711);
+}
+
 /* Commits that leave much of their segment unused fill the ring before they fill the memtables. */
 static void run_small_ring(struct world *world)
 {
@@ -1026,6 +1072,7 @@ int main(void)
 		cmocka_unit_test(test_no_memory_at_open),
 		cmocka_unit_test(test_log_larger_than_memory),
 		cmocka_unit_test(test_an_overfull_memtable_is_flushed),
+		cmocka_unit_test(test_chunks_are_recycled),
 		cmocka_unit_test(test_a_full_log_is_flushed),
 		cmocka_unit_test(test_writers_time_out),
 	};

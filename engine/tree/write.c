@@ -140,7 +140,7 @@ static uint64_t oldest_needed(const struct tree *tree, uint64_t sequence)
 
 struct status tree_rotate(struct tree *tree)
 {
-	struct memtable_slot *fresh = memtable_slot_create(&tree->options);
+	struct memtable_slot *fresh = memtable_slot_create(&tree->options, &tree->chunks);
 	if (fresh == NULL)
 		return status_make(STATUS_NO_MEMORY);
 	fresh->last_log_number = tree->active->last_log_number;
@@ -210,6 +210,7 @@ static struct status apply_payload(struct tree *tree, uint64_t sequence, struct 
 				tree_tear(tree, status, sequence);
 			return status;
 		}
+		slot->inserts++;
 		slot->user_bytes += entry.key.size + entry.value.size;
 	}
 	slot->last_sequence = sequence;
@@ -233,6 +234,13 @@ void tree_apply(void *context, const struct wal_commit *commit)
 MAY_SUSPEND struct status tree_replay(struct task *self, void *context, const struct wal_commit *commit)
 {
 	struct tree *tree = context;
+	const struct component *memtable = &tree->options.memtable->component;
+	/* What another memtable was to keep is not lost by mistake. */
+	if ((memtable->capabilities & MEMTABLE_FORGETS) != 0)
+		return status_error(STATUS_UNSUPPORTED,
+				    "%s: the log has commits that are in no table, and memtable.kind %s "
+				    "would forget them",
+				    tree->options.directory, memtable->name);
 	struct status status = apply_payload(tree, commit->sequence, commit->payload);
 	if (status_is(status, STATUS_CORRUPT))
 		return status_error(STATUS_CORRUPT, "%s: commit %llu of the log is not a batch",
@@ -265,6 +273,7 @@ static struct status apply_unlogged(struct tree *tree, const struct slice *piece
 				       .kind = (enum entry_kind)pieces[0].data[0] };
 		forget_record(tree, entry.key);
 		TRY(ops->insert(slot->memtable, &entry, oldest_needed(tree, sequence)));
+		slot->inserts++;
 		slot->user_bytes += entry.key.size + entry.value.size;
 		slot->last_sequence = sequence;
 	}
@@ -283,6 +292,13 @@ static void apply_on_thread_stack(void *argument)
 {
 	struct unlogged_call *call = argument;
 	call->status = apply_unlogged(call->tree, call->pieces, call->count);
+}
+
+static struct status write_unlogged(struct tree *tree, const struct slice *pieces, size_t count)
+{
+	struct unlogged_call call = { .tree = tree, .pieces = pieces, .count = count };
+	call_on_thread_stack(apply_on_thread_stack, &call);
+	return call.status;
 }
 
 MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, const struct slice *pieces,
@@ -310,9 +326,7 @@ MAY_SUSPEND struct status tree_write(struct task *self, struct store *store, con
 		if (sequence >= tree->unapplied_from)
 			return tree->failure;
 	} else {
-		struct unlogged_call call = { .tree = tree, .pieces = pieces, .count = count };
-		call_on_thread_stack(apply_on_thread_stack, &call);
-		TRY(call.status);
+		TRY(write_unlogged(tree, pieces, count));
 	}
 	tree->counters.writes++;
 	tree->counters.write_bytes += user_bytes;
@@ -326,12 +340,14 @@ bool tree_try_write(struct store *store, const struct slice *pieces, size_t coun
 	tree_update_pacing(tree);
 	tree_rotate_if_due(tree);
 	/* What would have to wait, or to be refused, is for a task to say. */
-	if (!tree->logging || pacer_pressure(&tree->pacer) >= PACING_FREE ||
-	    !status_is_ok(write_refusal(tree)))
+	if (pacer_pressure(&tree->pacer) >= PACING_FREE || !status_is_ok(write_refusal(tree)) ||
+	    (!tree->logging && durability > WAL_MEMORY))
 		return false;
 	if (durability == 0)
 		durability = tree->options.durability;
-	if (!wal_try_append(tree->wal, pieces, count, durability, status))
+	if (!tree->logging)
+		*status = write_unlogged(tree, pieces, count);
+	else if (!wal_try_append(tree->wal, pieces, count, durability, status))
 		return false;
 	if (status_is_ok(*status) && tree_lacks_commits(tree))
 		*status = tree->failure;
