@@ -18,7 +18,7 @@
 #include "harness/json_reader.h"
 #include "test.h"
 
-enum { TEXT_BYTES = 1 << 18, ARGUMENTS_MAX = 24 };
+enum { TEXT_BYTES = 1 << 20, ARGUMENTS_MAX = 24 };
 
 static char binary[PATH_MAX];
 static char folder[] = "/tmp/cascade-smoke-XXXXXX";
@@ -99,13 +99,22 @@ static void test_help_and_bad_input(void **state)
 	expect("bench", 2);
 	expect_in(err, "no kind given");
 	expect("bench runtmie", 2);
-	assert_string_equal(err, "cascade bench: unknown kind 'runtmie', expected one of runtime, did you "
-				 "mean 'runtime'?\n");
+	expect_in(err, "cascade bench: unknown kind 'runtmie', expected one of runtime, memtable");
+	expect_in(err, ", did you mean 'runtime'?\n");
 	expect("bench runtime --only swich", 2);
 	expect_in(err, "unknown measure 'swich', expected one of switch, ");
 	expect_in(err, "did you mean 'switch'?");
 	expect("bench runtime --variant btree", 2);
 	expect_in(err, "has no variants");
+	expect("bench memtable --help", 0);
+	expect_in(out, "10 k, 100 k, 2 M, 10 M entries");
+	expect("bench memtable --variant btre", 2);
+	expect_in(err, "did you mean 'btree'?");
+	expect("bench memtable --variant btree --baseline skiplist", 2);
+	expect_in(err, "unknown baseline 'skiplist', expected one of btree");
+	expect("bench memtable --size 3", 2);
+	expect_in(err, "no measure of memtable is made at 3");
+	expect("bench memtable --size many", 2);
 	expect("bench runtime --repeats 0", 2);
 	expect("bench runtime --file-size 3", 2);
 	expect("bench runtime --out", 2);
@@ -120,11 +129,11 @@ static void test_help_and_bad_input(void **state)
 
 /* --- a run --- */
 
-static const struct bench_measure *measure_of(const char *name)
+static const struct bench_measure *measure_of(const struct bench_kind *kind, const char *name)
 {
-	for (size_t i = 0; bench_runtime.measures[i] != NULL; i++) {
-		if (strcmp(bench_runtime.measures[i]->name, name) == 0)
-			return bench_runtime.measures[i];
+	for (size_t i = 0; kind->measures[i] != NULL; i++) {
+		if (strcmp(kind->measures[i]->name, name) == 0)
+			return kind->measures[i];
 	}
 	fail_msg("'%s' is no measure", name);
 	return NULL;
@@ -137,7 +146,7 @@ static void check_claim(const struct json *claim)
 	const char *missing = json_text_at(claim, "missing", NULL);
 	double ours = json_number_at(claim, "ours.median", NAN);
 	double reference = json_number_at(claim, "reference.median", NAN);
-	(void)measure_of(json_text_at(claim, "measure", "?"));
+	(void)measure_of(&bench_runtime, json_text_at(claim, "measure", "?"));
 	if (missing != NULL) {
 		bool good = strstr(missing, "this build has no") != NULL ||
 			    strstr(missing, "is not part of this build") != NULL ||
@@ -186,7 +195,88 @@ static void test_every_measure_works(void **state)
 	assert_int_not_equal(access("results/bench-runtime/latest/scratch", F_OK), 0);
 }
 
-/* The table for people, of one measure. */
+/* --- a kind of component --- */
+
+/* A number that every variant has which finds again what it was given. */
+static void check_value(const struct json *value)
+{
+	const char *variant = json_text_at(value, "variant", "?");
+	const char *number = json_text_at(value, "number", "?");
+	double median = json_number_at(value, "ours.median", NAN);
+	(void)measure_of(&bench_memtable, json_text_at(value, "measure", "?"));
+	if (strcmp(variant, "null") == 0)
+		return;
+	if (!(median > 0))
+		fail_msg("%s of %s is %g", number, variant, median);
+	assert_true(json_number_at(value, "ours.count", 0) == 1);
+	assert_int_equal(json_find(value, "interval")->kind, JSON_NULL);
+}
+
+/* How many values there have to be of a variant. */
+static size_t values_of(const struct bench_kind *kind)
+{
+	size_t count = 0;
+	for (size_t i = 0; kind->measures[i] != NULL; i++) {
+		const struct bench_measure *measure = kind->measures[i];
+		size_t numbers = 0, sizes = measure->size_count > 0 ? measure->size_count : 1;
+		while (numbers < BENCH_NUMBERS_MAX && measure->numbers[numbers].name != NULL)
+			numbers++;
+		count += numbers * sizes * (measure->side_count - measure->shared_sides);
+	}
+	return count;
+}
+
+static void test_every_measure_of_memtables_works(void **state)
+{
+	(void)state;
+	struct arena arena;
+	struct json *root;
+	size_t count = 0, of_btree = 0;
+	static char records[TEXT_BYTES];
+	expect("bench memtable --quick --json --no-plot --quiet --out results", 0);
+	arena_init(&arena, 1 << 16);
+	assert_ok(json_parse(&arena, out, strlen(out), &root));
+	assert_string_equal(json_text_at(root, "baseline", ""), "btree");
+	for (const struct json *value = json_find(root, "values")->first; value != NULL;
+	     value = value->next) {
+		check_value(value);
+		count++;
+		of_btree += strcmp(json_text_at(value, "variant", ""), "btree") == 0;
+	}
+	assert_int_equal(of_btree, values_of(&bench_memtable));
+	assert_true(count >= 2 * of_btree);
+	assert_int_equal(count % of_btree, 0);
+	for (const struct json *claim = json_find(root, "claims")->first; claim != NULL; claim = claim->next)
+		assert_int_equal(json_find(claim, "verdict")->kind, JSON_NULL);
+	arena_free(&arena);
+	read_file("results/bench-memtable/latest/bench.jsonl", records);
+	expect_in(records, "\"variant\":\"skiplist\",\"size\":300,\"side\":\"random\"");
+	if (driver_find("rocksdb") != NULL)
+		expect_in(records, "\"variant\":null,\"size\":null,\"side\":\"rocksdb\"");
+	assert_int_equal(access("results/bench-memtable/latest/provenance.json", F_OK), 0);
+	assert_int_not_equal(access("results/bench-memtable/latest/scratch", F_OK), 0);
+}
+
+static void test_tables_of_variants(void **state)
+{
+	(void)state;
+	expect("bench memtable --quick --no-plot --only random --size 10000 --size 100000 --variant skiplist "
+	       "--variant btree --baseline skiplist --out results",
+	       0);
+	expect_in(out, "random: insert_ns, and its ratio to that of skiplist\n");
+	expect_in(out, "variant   300");
+	expect_in(out, "random.overhead  btree    300");
+	expect_in(err, "random: repetition 1 of 1");
+	expect_in(err, "random: 1 sides, 2 variants, 2 sizes, 1 repetitions");
+	assert_null(strstr(out, "1.2 k"));
+	assert_null(strstr(out, "growth"));
+	expect("bench memtable --quick --only ascending --variant btree --out results", 0);
+	assert_int_equal(
+		access("results/bench-memtable/latest/plots/bench-memtable-ascending-get_ns.dat", F_OK), 0);
+}
+
+/* --- the table for people, of one measure --- */
+
 static void test_table(void **state)
 {
 	(void)state;
@@ -230,6 +320,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_help_and_bad_input),
 		cmocka_unit_test(test_every_measure_works),
+		cmocka_unit_test(test_every_measure_of_memtables_works),
+		cmocka_unit_test(test_tables_of_variants),
 		cmocka_unit_test(test_table),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -12,6 +12,7 @@
 #include "base/units.h"
 #include "harness/bench/bench_report.h"
 #include "harness/commands.h"
+#include "harness/modules.h"
 #include "harness/problem.h"
 #include "harness/text_table.h"
 
@@ -22,7 +23,9 @@ enum { PATH_BYTES = 4096, NAMES_MAX = 64, EXPECTED_BYTES = 512 };
 #define FILE_BYTES_MAX	   (1ull << 40)
 #define SEED		   0x62656e6368ull
 
-const struct bench_kind *const bench_kinds[] = { &bench_runtime, NULL };
+const struct bench_kind *const bench_kinds[] = {
+	&bench_runtime, &bench_memtable, &bench_filter, &bench_cache, &bench_codec, &bench_compaction, NULL
+};
 
 /* Set by SIGINT and SIGTERM: the run ends with what there is. */
 static volatile int stop_asked;
@@ -33,14 +36,47 @@ static void ask_to_stop(int signal)
 	stop_asked = 1;
 }
 
+/* "10 k, 100 k, 2 M entries" */
+static void add_sizes(struct text_table *table, const struct bench_measure *measure)
+{
+	char text[EXPECTED_BYTES] = "", size[64];
+	size_t used = 0;
+	for (unsigned i = 0; i < measure->size_count && used < sizeof(text); i++)
+		used += (size_t)snprintf(
+			text + used, sizeof(text) - used, "%s%s", i > 0 ? ", " : "",
+			bench_format_size(measure, measure->sizes[i].size, size, sizeof(size)));
+	if (measure->size_count > 0 && used < sizeof(text))
+		(void)snprintf(text + used, sizeof(text) - used, " %s", measure->size_name);
+	text_table_add(table, text);
+}
+
+static void print_measures(const struct bench_kind *kind)
+{
+	static const char *const headers[] = { "measure", "what it is", "at" };
+	struct text_table table;
+	bool sizes = false;
+	for (size_t i = 0; kind->measures[i] != NULL; i++)
+		sizes = sizes || kind->measures[i]->size_count > 0;
+	(void)printf("measures of %s, %s:\n", kind->name, kind->summary);
+	text_table_init(&table, headers, sizes ? 3 : 2);
+	for (size_t i = 0; kind->measures[i] != NULL; i++) {
+		text_table_add(&table, kind->measures[i]->name);
+		text_table_add(&table, kind->measures[i]->summary);
+		if (sizes)
+			add_sizes(&table, kind->measures[i]);
+	}
+	text_table_print(&table, stdout);
+	text_table_free(&table);
+}
+
 static void print_help(const struct bench_kind *kind)
 {
-	static const char *const headers[] = { "measure", "what it is" };
 	(void)fputs(
 		"usage: cascade bench KIND [options]\n\n"
 		"Measures a part alone against references in the same run: each repetition runs all\n"
-		"sides once, in an order of its own, each in a fresh process. Prints ratios with 95 %\n"
-		"intervals and whether they keep their bounds, and leaves DIR/bench-KIND/UTC-HASH/ behind\n"
+		"sides once, of a kind of component for all its variants at all sizes, in an order of its\n"
+		"own, each in a fresh process. Prints numbers of variants, ratios with 95 % intervals and\n"
+		"whether they keep their bounds, and leaves DIR/bench-KIND/UTC-HASH/ behind\n"
 		"(and a link DIR/bench-KIND/latest): bench.jsonl, claims.json, provenance.json, plots/.\n\n",
 		stdout);
 	if (kind == NULL) {
@@ -48,32 +84,31 @@ static void print_help(const struct bench_kind *kind)
 		for (size_t i = 0; bench_kinds[i] != NULL; i++)
 			(void)printf("  %-10s %s\n", bench_kinds[i]->name, bench_kinds[i]->summary);
 	} else {
-		struct text_table table;
-		(void)printf("measures of %s, %s:\n", kind->name, kind->summary);
-		text_table_init(&table, headers, 2);
-		for (size_t i = 0; kind->measures[i] != NULL; i++) {
-			text_table_add(&table, kind->measures[i]->name);
-			text_table_add(&table, kind->measures[i]->summary);
-		}
-		text_table_print(&table, stdout);
-		text_table_free(&table);
+		print_measures(kind);
 	}
-	(void)fputs("\noptions:\n"
-		    "  --only NAME       this measure; may be given several times\n"
-		    "  --variant NAME    this variant of a kind of component; may be given several times\n"
-		    "  --repeats N       repetitions (default: 9, and 1 of what is costly and steady)\n"
-		    "  --file-size SIZE  of the file that is read at random (default: 1 GiB). It is made "
-		    "once, in\n"
-		    "                    DIR/bench-KIND/kept, and used again until that folder is removed\n"
-		    "  --quick           one short repetition: whether it works, not how fast\n"
-		    "  --check           exit with 1 if a bound is broken\n"
-		    "  --out DIR         where results go (default: results)\n"
-		    "  --json            claims.json instead of the table\n"
-		    "  --no-plot         draw no picture\n"
-		    "  --quiet           no progress on stderr\n"
-		    "  --help            this text; with a KIND, its measures too\n\n"
-		    "Exit codes: 0 done, 1 a side failed, 2 bad input.\n",
-		    stdout);
+	(void)fputs(
+		"\noptions:\n"
+		"  --only NAME       this measure; may be given several times\n"
+		"  --variant NAME    this variant of a kind of component; may be given several times\n"
+		"  --baseline NAME   the variant that others are compared with (default: the first)\n"
+		"  --size N          at this size only, of measures that have several; may be given several\n"
+		"                    times\n"
+		"  --trace FILE      what an engine recorded (engine.trace.path), done by each variant of\n"
+		"                    memtable, cache or filter alone: predicted beside observed\n"
+		"  --load PATH       with the variants in this shared object; may be given several times\n"
+		"  --repeats N       repetitions (default: 9, and fewer of what is costly)\n"
+		"  --file-size SIZE  of the file that is read at random (default: 1 GiB). It is made "
+		"once, in\n"
+		"                    DIR/bench-KIND/kept, and used again until that folder is removed\n"
+		"  --quick           one short repetition: whether it works, not how fast\n"
+		"  --check           exit with 1 if a bound is broken\n"
+		"  --out DIR         where results go (default: results)\n"
+		"  --json            claims.json instead of the table\n"
+		"  --no-plot         draw no picture\n"
+		"  --quiet           no progress on stderr\n"
+		"  --help            this text; with a KIND, its measures too\n\n"
+		"Exit codes: 0 done, 1 a side failed, 2 bad input.\n",
+		stdout);
 }
 
 /* --- arguments --- */
@@ -81,6 +116,7 @@ static void print_help(const struct bench_kind *kind)
 struct arguments {
 	struct bench_options options;
 	const char *out;
+	const char *trace;
 	bool json, plot, check, help;
 };
 
@@ -115,7 +151,58 @@ static int find_kind(const char *word, const struct bench_kind **kind)
 	return *kind != NULL ? EXIT_DONE : complain_of_name("kind", word, names, count);
 }
 
-/* Every --only names a measure, and every --variant a variant. */
+static bool is_among(const char *name, const char *const *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(names[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Every --variant names one of the kind's, and --baseline one of those. */
+static int check_variants(const struct bench_options *options)
+{
+	const struct bench_options all = { .kind = options->kind };
+	const char *names[BENCH_VARIANTS_MAX];
+	if (options->variant_count == 0 && options->baseline == NULL)
+		return EXIT_DONE;
+	if (!options->kind->has_variants)
+		return complain("--variant, --baseline: this kind has no variants");
+	size_t count = bench_variants(&all, names);
+	for (size_t i = 0; i < options->variant_count; i++) {
+		if (!is_among(options->variants[i], names, count))
+			return complain_of_name("variant", options->variants[i], names, count);
+	}
+	count = bench_variants(options, names);
+	if (options->baseline != NULL && !is_among(options->baseline, names, count))
+		return complain_of_name("baseline", options->baseline, names, count);
+	return EXIT_DONE;
+}
+
+/* Every --size is one at which some measure is made. */
+static int check_sizes(const struct bench_options *options)
+{
+	char message[EXPECTED_BYTES];
+	for (size_t i = 0; i < options->size_count; i++) {
+		bool known = false;
+		for (size_t k = 0; options->kind->measures[k] != NULL; k++) {
+			const struct bench_measure *measure = options->kind->measures[k];
+			for (unsigned at = 0; at < measure->size_count; at++)
+				known = known || measure->sizes[at].size == options->sizes[i];
+		}
+		if (known)
+			continue;
+		(void)snprintf(message, sizeof(message),
+			       "--size: no measure of %s is made at %" PRIu64
+			       " (cascade bench %s --help lists the sizes)",
+			       options->kind->name, options->sizes[i], options->kind->name);
+		return complain(message);
+	}
+	return EXIT_DONE;
+}
+
+/* Every --only names a measure; then variants and sizes. */
 static int check_names(const struct bench_options *options)
 {
 	const char *names[NAMES_MAX];
@@ -129,20 +216,8 @@ static int check_names(const struct bench_options *options)
 		if (!known)
 			return complain_of_name("measure", options->only[i], names, count);
 	}
-	if (options->variant_count == 0)
-		return EXIT_DONE;
-	if (!options->kind->has_variants)
-		return complain("--variant: this kind has no variants");
-	const struct bench_options all = { .kind = options->kind };
-	count = bench_variants(&all, names, NAMES_MAX);
-	for (size_t i = 0; i < options->variant_count; i++) {
-		bool known = false;
-		for (size_t k = 0; k < count; k++)
-			known = known || strcmp(names[k], options->variants[i]) == 0;
-		if (!known)
-			return complain_of_name("variant", options->variants[i], names, count);
-	}
-	return EXIT_DONE;
+	int code = check_variants(options);
+	return code == EXIT_DONE ? check_sizes(options) : code;
 }
 
 static int take_repeats(struct arguments *arguments, const char *text)
@@ -172,6 +247,42 @@ static int take_file_size(struct arguments *arguments, const char *text)
 	return EXIT_DONE;
 }
 
+/* "100000", "64 MiB" */
+static int take_size(struct arguments *arguments, const char *text)
+{
+	struct bench_options *options = &arguments->options;
+	uint64_t size = 0;
+	char message[256];
+	if (options->size_count == BENCH_SIZES_MAX)
+		return complain("--size: too many sizes");
+	if (!status_is_ok(units_parse_count(text, &size)) && !status_is_ok(units_parse_size(text, &size))) {
+		(void)snprintf(message, sizeof(message),
+			       "--size: '%.64s', expected a number like 100000 or 64 MiB", text);
+		return complain(message);
+	}
+	options->sizes[options->size_count++] = size;
+	return EXIT_DONE;
+}
+
+/* The kind as it is measured by that trace; the variant that was recorded is what others are set beside. */
+static int take_trace(struct bench_options *options, const char *path)
+{
+	static struct bench_kind traced;
+	char message[256];
+	struct status status = bench_trace_kind(options->kind, path, &traced);
+	if (!status_is_ok(status)) {
+		status_describe(status, message, sizeof(message));
+		return complain(message);
+	}
+	options->kind = &traced;
+	/* Unless it is not in this build. */
+	const char *recorded = bench_trace_variant();
+	const char *names[BENCH_VARIANTS_MAX];
+	if (options->baseline == NULL && is_among(recorded, names, bench_variants(options, names)))
+		options->baseline = recorded;
+	return EXIT_DONE;
+}
+
 static int take_name(const char **names, size_t *count, const char *name)
 {
 	if (*count == BENCH_ONLY_MAX)
@@ -188,10 +299,20 @@ static int take_option(struct arguments *arguments, int option)
 		return take_name(options->only, &options->only_count, optarg);
 	case 'v':
 		return take_name(options->variants, &options->variant_count, optarg);
+	case 'l':
+		return modules_load_option("bench", optarg);
 	case 'r':
 		return take_repeats(arguments, optarg);
 	case 's':
 		return take_file_size(arguments, optarg);
+	case 'b':
+		options->baseline = optarg;
+		return EXIT_DONE;
+	case 'z':
+		return take_size(arguments, optarg);
+	case 't':
+		arguments->trace = optarg;
+		return EXIT_DONE;
 	case 'o':
 		arguments->out = optarg;
 		return optarg[0] != '\0' ? EXIT_DONE : complain("--out is empty, expected a directory");
@@ -221,6 +342,10 @@ static int parse(int argc, char **argv, struct arguments *arguments)
 	static const struct option options[] = {
 		{ "only", required_argument, NULL, 'n' },
 		{ "variant", required_argument, NULL, 'v' },
+		{ "load", required_argument, NULL, 'l' },
+		{ "baseline", required_argument, NULL, 'b' },
+		{ "size", required_argument, NULL, 'z' },
+		{ "trace", required_argument, NULL, 't' },
 		{ "repeats", required_argument, NULL, 'r' },
 		{ "out", required_argument, NULL, 'o' },
 		{ "file-size", required_argument, NULL, 's' },
@@ -257,7 +382,9 @@ static int parse(int argc, char **argv, struct arguments *arguments)
 		return code;
 	if (optind + 1 < argc)
 		return complain("one kind at a time");
-	return check_names(&arguments->options);
+	if (arguments->trace != NULL)
+		code = take_trace(&arguments->options, arguments->trace);
+	return code == EXIT_DONE ? check_names(&arguments->options) : code;
 }
 
 /* --- the run --- */

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "harness/allocate.h"
 #include "harness/bench/bench_report.h"
 #include "harness/experiment.h"
@@ -36,7 +37,12 @@ static uint64_t request_hash(const struct bench_options *options)
 		int more = snprintf(text + size, sizeof(text) - size, " %s", name);
 		size = size + (size_t)more < sizeof(text) ? size + (size_t)more : sizeof(text) - 1;
 	}
-	return hash_key(slice_make(text, size));
+	uint64_t hash = hash_key(slice_make(text, size));
+	for (size_t i = 0; i < options->size_count; i++)
+		hash = random_mix(hash + options->sizes[i]);
+	if (options->baseline != NULL)
+		hash = random_mix(hash ^ hash_key(slice_make(options->baseline, strlen(options->baseline))));
+	return hash;
 }
 
 /* Replaces the link in one step, so that no reader ever finds none. */
@@ -119,6 +125,7 @@ static void write_sample(struct json_writer *json, const struct bench_report *re
 	json_text(json, "run", report->run);
 	json_text(json, "measure", sample->measure->name);
 	json_text(json, "variant", sample->variant);
+	json_known(json, "size", sample->size > 0 ? sample->size : UINT64_MAX);
 	json_text(json, "side", side->name);
 	json_count(json, "parameter", side->parameter);
 	json_count(json, "repetition", sample->repetition);

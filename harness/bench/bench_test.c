@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "components/memtable/memtable.h"
 #include "harness/bench/bench_report.h"
 #include "harness/bench/bench_timing.h"
 #include "harness/folder.h"
@@ -383,6 +384,8 @@ static void test_verdicts(void **state)
 	assert_int_equal(verdict(BENCH_MORE_AT_MOST, 2, near_twelve, near_ten), BENCH_UNCLEAR);
 	assert_int_equal(verdict(BENCH_VALUE_AT_MOST, 13, near_twelve, near_ten), BENCH_HOLDS);
 	assert_int_equal(verdict(BENCH_VALUE_AT_MOST, 11, near_twelve, near_ten), BENCH_BROKEN);
+	assert_int_equal(verdict(BENCH_VALUE_AT_LEAST, 11, near_twelve, near_ten), BENCH_HOLDS);
+	assert_int_equal(verdict(BENCH_VALUE_AT_LEAST, 13, near_twelve, near_ten), BENCH_BROKEN);
 	assert_int_equal(verdict(BENCH_NO_BOUND, 0, near_twelve, near_ten), BENCH_SAYS_NOTHING);
 }
 
@@ -420,6 +423,15 @@ static void test_texts(void **state)
 	assert_number(BENCH_PER_SECOND, 123456, "123 k/s");
 	assert_number(BENCH_BYTES, 1288490188.8, "1.20 GiB");
 	assert_number(BENCH_BYTES, NAN, "-");
+	assert_number(BENCH_BYTES_PER_SECOND, 3.5 * 1048576, "3.50 MiB/s");
+	assert_number(BENCH_SHARE, 0.0123, "1.23 %");
+	assert_number(BENCH_FACTOR, 2.4567, "2.46");
+	assert_number(BENCH_COUNT, 1234, "1234");
+	assert_string_equal(bench_format_size(&(struct bench_measure) { .size_unit = BENCH_BYTES }, 3 << 19,
+					      text, sizeof(text)),
+			    "1.5 MiB");
+	assert_string_equal(bench_format_size(&plain, 2000000, text, sizeof(text)), "2 M");
+	assert_string_equal(bench_format_size(&plain, 0, text, sizeof(text)), "");
 	struct bench_row row = judge(BENCH_MORE_AT_MOST, 250000, near_ten, 5, near_ten, 5, false, false);
 	assert_string_equal(bench_format_bound(&row, text, sizeof(text)), "<= +250 us");
 	row = judge(BENCH_RATIO_AT_LEAST, 1.5, near_ten, 5, near_ten, 5, false, false);
@@ -586,21 +598,345 @@ static void test_variants(void **state)
 	struct bench_results results;
 	struct bench_row *rows;
 	size_t count;
-	const char *names[16];
+	const char *names[BENCH_VARIANTS_MAX];
 	options.kind = &codecs;
-	assert_true(bench_variants(&options, names, 16) >= 2);
+	assert_true(bench_variants(&options, names) >= 2);
 	options.variants[0] = "none";
 	options.variants[1] = "lz4";
 	options.variant_count = 2;
 	assert_ok(bench_run(&options, &results));
 	assert_int_equal(results.sample_count, 4);
 	bench_judge(&results, &rows, &count);
-	assert_int_equal(count, 2);
-	for (size_t i = 0; i < count; i++) {
+	assert_int_equal(count, 6); /* and a value of each side of each variant */
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(rows[i].kind, BENCH_ROW_CLAIM);
 		assert_int_equal(rows[i].ours.count, 1);
-		assert_true(rows[i].ratio == (double)strlen(rows[i].variant));
+		assert_true(rows[i].ratio == (double)strlen(rows[i].ours_at.variant));
 	}
 	memory_free(rows);
+	bench_results_free(&results);
+}
+
+/* --- and at several sizes, beside plain forms --- */
+
+/* What it was asked for, as numbers: the size times the length of the variant's name. */
+static struct status run_sized(struct bench_job *job, double numbers[BENCH_NUMBERS_MAX])
+{
+	numbers[0] = (double)job->size * (double)strlen(job->variant);
+	numbers[1] = 1e9 / numbers[0];
+	numbers[2] = (double)job->size;
+	numbers[3] = (double)getpid();
+	return status_ok();
+}
+
+static struct status run_shared(struct bench_job *job, double numbers[BENCH_NUMBERS_MAX])
+{
+	numbers[0] = (double)job->size * 2;
+	numbers[3] = (double)getpid();
+	return job->variant == NULL ? status_ok() : status_make(STATUS_INVALID);
+}
+
+static double limit_of(const char *variant)
+{
+	return strcmp(variant, "btree") == 0 ? 120 : NAN;
+}
+
+static const struct bench_side sized_sides[] = { { "ours", run_sized, 0 }, { "shared", run_shared, 0 } };
+static const struct bench_claim sized_claims[] = {
+	{ "sized.shared", "beside what knows no variants", 0, 1, 0, BENCH_RATIO_AT_MOST, 3 },
+	{ "sized.value", "a value alone", 0, 0, 2, BENCH_VALUE_AT_LEAST, 500 },
+};
+static const struct bench_growth sized_growths[] = {
+	{ "sized.growth", "from the first to the last", 0, 0, 2, limit_of },
+};
+static const struct bench_size sized_sizes[] = {
+	{ .size = 1000, .quick = 10 },
+	{ .size = 10000, .quick = 20, .repeats = 1 },
+	{ .size = 100000, .quick = 30, .repeats = 3 },
+};
+static const struct bench_measure sized = {
+	.name = "sized",
+	.summary = "numbers that grow",
+	.repeats = 2,
+	.numbers = { { "time_ns", BENCH_NANOSECONDS },
+		     { "ops_s", BENCH_PER_SECOND },
+		     { "things", BENCH_COUNT },
+		     { "process", BENCH_COUNT } },
+	.compared_numbers = 3,
+	.sides = sized_sides,
+	.side_count = 2,
+	.shared_sides = 1,
+	.claims = sized_claims,
+	.claim_count = 2,
+	.bounds_of = "btree",
+	.size_name = "things",
+	.size_unit = BENCH_COUNT,
+	.sizes = sized_sizes,
+	.size_count = 3,
+	.growths = sized_growths,
+	.growth_count = 1,
+};
+static const struct bench_measure plainless = {
+	.name = "plainless",
+	.summary = "nothing of plain forms",
+	.skips_plain = true,
+	.numbers = { { "bytes", BENCH_BYTES } },
+	.sides = sized_sides,
+	.side_count = 1,
+};
+static const struct bench_measure *const sized_measures[] = { &sized, &plainless, NULL };
+static const struct bench_kind memtables = {
+	.name = "memtable", .summary = "for a test", .measures = sized_measures, .has_variants = true
+};
+
+/* Two variants and a plain form of one, which is registered once for all tests. */
+static struct bench_options sized_options(void)
+{
+	static struct memtable_ops plain_skiplist;
+	struct bench_options options = options_for(&sized, 0);
+	if (plain_skiplist.component.name == NULL) {
+		const struct component *found = component_find(COMPONENT_MEMTABLE, "skiplist");
+		plain_skiplist = *(const struct memtable_ops *)(const void *)found;
+		plain_skiplist.component.name = "plain_skiplist";
+		assert_ok(component_register(COMPONENT_MEMTABLE, &plain_skiplist.component));
+	}
+	options.kind = &memtables;
+	options.variants[0] = "btree";
+	options.variants[1] = "skiplist";
+	options.variants[2] = "plain_skiplist";
+	options.variant_count = 3;
+	return options;
+}
+
+static bool is_at(const struct bench_sample *sample, const char *variant, uint64_t size, uint32_t repetition)
+{
+	bool same = variant == NULL ? sample->variant == NULL
+				    : sample->variant != NULL && strcmp(sample->variant, variant) == 0;
+	return same && sample->size == size && sample->repetition == repetition;
+}
+
+static size_t samples_at(const struct bench_results *results, const char *variant, uint64_t size,
+			 uint32_t repetition)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < results->sample_count; i++)
+		count += is_at(&results->samples[i], variant, size, repetition);
+	return count;
+}
+
+static void test_variants_and_sizes_are_interleaved(void **state)
+{
+	(void)state;
+	static const char *const variants[] = { "btree", "skiplist", "plain_skiplist", NULL };
+	struct bench_options options = sized_options();
+	struct bench_results results;
+	size_t changes = 0;
+	assert_ok(bench_run(&options, &results));
+	assert_false(results.failed);
+	/* Four cells at each of three sizes; at the second size only one repetition of the two. */
+	assert_int_equal(results.sample_count, 4 * 5);
+	for (uint32_t repetition = 1; repetition <= 2; repetition++) {
+		for (size_t v = 0; v < 4; v++) {
+			assert_int_equal(samples_at(&results, variants[v], 1000, repetition), 1);
+			assert_int_equal(samples_at(&results, variants[v], 10000, repetition),
+					 repetition == 1);
+			assert_int_equal(samples_at(&results, variants[v], 100000, repetition), 1);
+		}
+	}
+	for (size_t i = 0; i < results.sample_count; i++) {
+		const struct bench_sample *sample = &results.samples[i];
+		assert_int_equal(sample->side, sample->variant == NULL);
+		assert_true(sample->numbers[3] != (double)getpid());
+		changes += i >= 1 && i < 12 && sample->size != results.samples[i - 1].size;
+		assert_int_equal(sample->repetition, i < 12 ? 1 : 2);
+	}
+	/* One size after the other would be two. */
+	assert_true(changes > 2);
+	bench_results_free(&results);
+
+	options.repeats = 4; /* asked for: also of what is repeated less by itself */
+	options.size_count = 1;
+	options.sizes[0] = 10000;
+	assert_ok(bench_run(&options, &results));
+	assert_int_equal(results.sample_count, 16);
+	assert_int_equal(samples_at(&results, "btree", 10000, 4), 1);
+	bench_results_free(&results);
+
+	options.quick = true;
+	options.repeats = 1;
+	assert_ok(bench_run(&options, &results));
+	assert_int_equal(results.sample_count, 4);
+	assert_int_equal(samples_at(&results, "skiplist", 20, 1), 1);
+	bench_results_free(&results);
+}
+
+static const struct bench_row *row_of(const struct bench_row *rows, size_t count,
+				      enum bench_row_kind row_kind, const char *name, const char *variant,
+				      uint64_t size)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (rows[i].kind == row_kind && strcmp(rows[i].name, name) == 0 &&
+		    strcmp(rows[i].ours_at.variant, variant) == 0 && rows[i].ours_at.size == size)
+			return &rows[i];
+	}
+	return NULL;
+}
+
+static void check_claims_of_variants(const struct bench_row *rows, size_t count)
+{
+	const struct bench_row *row = row_of(rows, count, BENCH_ROW_CLAIM, "sized.shared", "btree", 1000);
+	assert_non_null(row);
+	assert_true(row->ratio == 2.5);
+	assert_int_equal(row->verdict, BENCH_HOLDS);
+	assert_null(row->reference_at.variant);
+	/* Of the others it is not claimed; a value without a claim has no row. */
+	row = row_of(rows, count, BENCH_ROW_CLAIM, "sized.shared", "skiplist", 1000);
+	assert_true(row->ratio == 4);
+	assert_int_equal(row->verdict, BENCH_SAYS_NOTHING);
+	row = row_of(rows, count, BENCH_ROW_CLAIM, "sized.value", "btree", 1000);
+	assert_int_equal(row->verdict, BENCH_HOLDS);
+	assert_int_equal(row->reference.count, 0);
+	assert_true(isnan(row->ratio));
+	assert_null(row_of(rows, count, BENCH_ROW_CLAIM, "sized.value", "skiplist", 1000));
+	row = row_of(rows, count, BENCH_ROW_GROWTH, "sized.growth", "btree", 100000);
+	assert_true(row->ratio == 100);
+	assert_int_equal(row->reference_at.size, 1000);
+	assert_int_equal(row->verdict, BENCH_HOLDS);
+	row = row_of(rows, count, BENCH_ROW_GROWTH, "sized.growth", "skiplist", 100000);
+	assert_true(row->ratio == 100);
+	assert_int_equal(row->bound, BENCH_NO_BOUND);
+	assert_null(row_of(rows, count, BENCH_ROW_GROWTH, "sized.growth", "plain_skiplist", 100000));
+}
+
+static void check_values_of_variants(const struct bench_row *rows, size_t count)
+{
+	const struct bench_row *row = row_of(rows, count, BENCH_ROW_VALUE, "time_ns", "skiplist", 1000);
+	assert_true(row->ratio == 8.0 / 5);
+	assert_string_equal(row->reference_at.variant, "btree");
+	row = row_of(rows, count, BENCH_ROW_VALUE, "time_ns", "btree", 1000);
+	assert_true(row->ours.median == 5000);
+	assert_false(row->has_reference);
+	assert_false(row_of(rows, count, BENCH_ROW_VALUE, "process", "skiplist", 1000)->has_reference);
+	row = row_of(rows, count, BENCH_ROW_PLAIN, "time_ns", "skiplist", 100000);
+	assert_true(row->ratio == 8.0 / 14);
+	assert_string_equal(row->reference_at.variant, "plain_skiplist");
+	assert_int_equal(row->verdict, BENCH_HOLDS);
+	row = row_of(rows, count, BENCH_ROW_PLAIN, "ops_s", "skiplist", 100000);
+	assert_int_equal(row->bound, BENCH_RATIO_AT_LEAST);
+	assert_int_equal(row->verdict, BENCH_HOLDS);
+	/* More things are neither better nor worse, and btree has no plain form here. */
+	assert_null(row_of(rows, count, BENCH_ROW_PLAIN, "things", "skiplist", 100000));
+	assert_null(row_of(rows, count, BENCH_ROW_PLAIN, "time_ns", "btree", 100000));
+}
+
+static void test_rows_of_variants(void **state)
+{
+	(void)state;
+	struct bench_options options = sized_options();
+	struct bench_results results;
+	struct bench_row *rows;
+	size_t count;
+	assert_ok(bench_run(&options, &results));
+	bench_judge(&results, &rows, &count);
+	check_claims_of_variants(rows, count);
+	check_values_of_variants(rows, count);
+	memory_free(rows);
+	options.baseline = "skiplist";
+	bench_judge(&results, &rows, &count);
+	const struct bench_row *row = row_of(rows, count, BENCH_ROW_VALUE, "time_ns", "btree", 1000);
+	assert_true(row->ratio == 5.0 / 8);
+	assert_string_equal(row->reference_at.variant, "skiplist");
+	memory_free(rows);
+	bench_results_free(&results);
+}
+
+static void test_measures_may_skip_plain_forms(void **state)
+{
+	(void)state;
+	struct bench_options options = sized_options();
+	struct bench_results results;
+	options.only[0] = "plainless";
+	options.repeats = 1;
+	assert_ok(bench_run(&options, &results));
+	assert_int_equal(results.sample_count, 2);
+	for (size_t i = 0; i < 2; i++) {
+		assert_false(bench_is_plain(results.samples[i].variant));
+		assert_int_equal(results.samples[i].size, 0);
+	}
+	bench_results_free(&results);
+}
+
+static void check_size_pictures(const struct bench_report *report)
+{
+	static char text[TEXT_BYTES];
+	struct status status = bench_plot(report);
+	if (!status_is(status, STATUS_UNSUPPORTED)) /* no gnuplot here */
+		assert_ok(status);
+	(void)read_file(report->directory, "plots/bench-memtable-sized-time_ns.dat", text);
+	assert_non_null(strstr(text, "# btree\n1000 5000 5000 5000\n10000 50000 "));
+	assert_non_null(strstr(text, "# shared\n1000 2000 2000 2000\n"));
+	(void)read_file(report->directory, "plots/bench-memtable-sized-time_ns.gp", text);
+	assert_non_null(strstr(text, "set xtics (\"1 k\" 1000, \"10 k\" 10000, \"100 k\" 100000)"));
+	assert_non_null(strstr(text, "title \"plain_skiplist\""));
+	(void)read_file(report->directory, "plots/bench-memtable.gp", text);
+	assert_non_null(strstr(text, "sized.growth btree at 100 k  <= 120"));
+}
+
+static void check_values_in_json(const char *directory)
+{
+	static char text[TEXT_BYTES];
+	struct arena arena;
+	struct json *root;
+	size_t values = 0;
+	arena_init(&arena, 1 << 16);
+	size_t size = read_file(directory, "claims.json", text);
+	assert_ok(json_parse(&arena, text, size, &root));
+	assert_string_equal(json_text_at(root, "baseline", ""), "btree");
+	for (const struct json *value = json_find(root, "values")->first; value != NULL;
+	     value = value->next) {
+		values++;
+		assert_string_equal(json_text_at(value, "kind", ""), "value");
+		if (strcmp(json_text_at(value, "variant", ""), "skiplist") == 0 &&
+		    strcmp(json_text_at(value, "number", ""), "time_ns") == 0)
+			assert_string_equal(json_text_at(value, "reference.variant", ""), "btree");
+	}
+	assert_int_equal(values, 3 * 3 * 4);
+	const struct json *claim = json_find(root, "claims")->first;
+	assert_string_equal(json_text_at(claim, "kind", ""), "claim");
+	assert_true(json_number_at(claim, "size", 0) == 1000);
+	arena_free(&arena);
+}
+
+static void test_files_of_variants(void **state)
+{
+	(void)state;
+	struct bench_options options = sized_options();
+	struct bench_results results;
+	struct bench_report report = { .results = &results };
+	struct bench_row *rows;
+	char *directory, *run, *text = NULL;
+	size_t size;
+	assert_ok(bench_run(&options, &results));
+	bench_judge(&results, &rows, &report.row_count);
+	assert_ok(bench_make_directory(&options, folder, &directory, &run));
+	report.rows = rows;
+	report.directory = directory;
+	report.run = run;
+	assert_ok(bench_write_files(&report));
+	check_values_in_json(directory);
+	check_size_pictures(&report);
+	FILE *stream = open_memstream(&text, &size);
+	bench_print_table(&report, stream);
+	assert_int_equal(fclose(stream), 0);
+	assert_non_null(strstr(text, "sized: time_ns, and its ratio to that of btree\n"));
+	assert_non_null(strstr(text, "skiplist        8.00 us    1.6"));
+	assert_non_null(strstr(text, "sized: beside plain forms; times at most 1, rates at least 1\n"));
+	assert_non_null(strstr(text, "time_ns  skiplist  0.571  holds"));
+	assert_non_null(strstr(text, "at 1 k"));
+	memory_free(text);
+	memory_free(rows);
+	memory_free(directory);
+	memory_free(run);
 	bench_results_free(&results);
 }
 
@@ -636,6 +972,10 @@ int main(void)
 		cmocka_unit_test(test_timing),
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_variants),
+		cmocka_unit_test(test_variants_and_sizes_are_interleaved),
+		cmocka_unit_test(test_rows_of_variants),
+		cmocka_unit_test(test_measures_may_skip_plain_forms),
+		cmocka_unit_test(test_files_of_variants),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
