@@ -243,7 +243,7 @@ static const char *variant_of(const char *kind, unsigned round)
 	const char *names[32];
 	unsigned found = 0;
 	for (size_t i = 0; i < count && found < 32; i++)
-		if (strcmp(components[i].kind, kind) == 0)
+		if (strcmp(components[i].kind, kind) == 0 && !components[i].forgets)
 			names[found++] = components[i].name;
 	CHECK(found > 0);
 	return names[round % found];

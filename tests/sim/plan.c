@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "components/component.h"
+#include "components/memtable/memtable.h"
 #include "database/options_internal.h"
 #include "sim/failure.h"
 #include "sim/model.h"
@@ -112,10 +113,23 @@ static const char *draw_variant(const struct plan *plan, enum draw which, enum c
 	return list[draw_below(plan, which, count)]->name;
 }
 
+/* One that keeps what it is given. */
+static const char *draw_memtable(const struct plan *plan)
+{
+	const struct component *const *list = component_list(COMPONENT_MEMTABLE);
+	const char *names[COMPONENT_VARIANTS_MAX];
+	size_t count = 0;
+	for (; *list != NULL; list++) {
+		if (((*list)->capabilities & MEMTABLE_FORGETS) == 0)
+			names[count++] = (*list)->name;
+	}
+	return names[draw_below(plan, DRAW_MEMTABLE, count)];
+}
+
 static void draw_database(struct plan *plan)
 {
 	plan->shards = DRAW_OF(plan, DRAW_SHARDS, 1, 1, 2, 3);
-	plan->memtable = draw_variant(plan, DRAW_MEMTABLE, COMPONENT_MEMTABLE);
+	plan->memtable = draw_memtable(plan);
 	plan->filter = draw_variant(plan, DRAW_FILTER, COMPONENT_FILTER);
 	plan->cache = draw_variant(plan, DRAW_CACHE, COMPONENT_CACHE);
 	plan->codec = draw_variant(plan, DRAW_CODEC, COMPONENT_CODEC);
