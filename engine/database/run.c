@@ -25,6 +25,7 @@ static void run_user(struct task *self, void *argument)
 	cascade_future *future = argument;
 	future->task = self;
 	if (!future->canceled) {
+		task_publish(self); /* the function is the user's, and may take any time */
 		future->user.function(future->db, future->user.argument);
 		future->user.status = status_ok();
 	}

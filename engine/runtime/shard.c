@@ -240,6 +240,8 @@ static __attribute__((noinline)) void look(struct shard *shard, const struct tas
 	trust_note(shard, type, shard->clock_mark != 0 && ticks - shard->look_ticks <= limit);
 	shard->last_is_trusted = shard->trusted[trust_place(type)] == type;
 	shard_tell_others(shard);
+	if (!shard->last_is_trusted)
+		shard_wake_threads(shard);
 	const char *name = shard->types_mixed ? "one of several" : type->name;
 	shard->types_mixed = false;
 	shard->look_ticks = ticks;
@@ -255,9 +257,12 @@ static __attribute__((noinline)) void look(struct shard *shard, const struct tas
 	queue->run_ns += used;
 }
 
-/* A run of another type than the one before. */
+/* A run of another type than the one before is about to begin. Nobody knows how long it takes, so whoever
+ * waits for those before hears of it now. */
 static __attribute__((noinline)) void type_changes(struct shard *shard, const struct task_type *type)
 {
+	shard_tell_others(shard);
+	shard_wake_threads(shard);
 	shard->types_mixed = shard->runs_unlooked > 0;
 	shard->last_type = type;
 	shard->last_is_trusted = shard->trusted[trust_place(type)] == type;
@@ -275,9 +280,9 @@ static __attribute__((always_inline)) inline void run_task(struct shard *shard, 
 		if (__builtin_expect(waited_ns > 100 * 1000, 0))
 			note_long_wait(queue, waited_ns);
 	}
-	task_run(shard, task);
 	if (type != shard->last_type)
 		type_changes(shard, type);
+	task_run(shard, task);
 	if (++shard->runs_unlooked >= RUNS_PER_LOOK || !shard->last_is_trusted)
 		look(shard, type, queue);
 }

@@ -639,7 +639,7 @@ static void test_callbacks(void **state)
 }
 
 struct gate {
-	_Atomic bool entered, open;
+	_Atomic bool entered, open, late;
 };
 
 static void stand_at_gate(struct task *self, void *argument)
@@ -649,6 +649,81 @@ static void stand_at_gate(struct task *self, void *argument)
 	atomic_store(&gate->entered, true);
 	while (!atomic_load(&gate->open))
 		sched_yield();
+}
+
+/* A thread that sleeps for a request, whose task waits in the hall; awake it opens the gate. */
+struct guest {
+	struct runtime *runtime;
+	struct wait_list *hall; /* NULL: no need to wait */
+	struct gate *gate;
+	struct request request;
+};
+
+static void pass_the_hall(struct task *self, void *argument)
+{
+	struct guest *guest = argument;
+	if (guest->hall != NULL)
+		wait_list_wait(self, guest->hall);
+}
+
+static const struct task_type guest_type = { .name = "guest", .run = pass_the_hall, .stack_bytes = 2048 };
+
+static void *guest_thread(void *argument)
+{
+	struct guest *guest = argument;
+	CHECK_OK(runtime_submit(guest->runtime, 0, &guest->request));
+	future_wait(&guest->request.future);
+	atomic_store(&guest->gate->open, true);
+	return NULL;
+}
+
+/* Stands at the gate for some seconds at most. */
+static void wait_at_gate(struct task *self, void *argument)
+{
+	struct gate *gate = argument;
+	uint64_t start = clock_now_ns();
+	(void)self;
+	atomic_store(&gate->entered, true);
+	while (!atomic_load(&gate->open) && clock_now_ns() - start < 5000000000ull)
+		sched_yield();
+	atomic_store(&gate->late, !atomic_load(&gate->open));
+}
+
+static void wake_hall_and_block(struct task *self, void *argument)
+{
+	static const struct task_type long_type = { .name = "long",
+						    .run = wait_at_gate,
+						    .stack_bytes = 2048 };
+	struct guest *guest = argument;
+	wait_list_wake_all(guest->hall);
+	CHECK_OK(task_spawn(task_shard(self), &long_type, guest->gate, TASK_FOREGROUND, NULL));
+}
+
+/* Threads are woken together, but not later than before a run that nobody knows the length of. */
+static void test_sleepers_hear_before_a_long_run(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 5; round++) {
+		struct runtime *runtime = create(1);
+		struct wait_list hall;
+		struct gate gate = { .open = false };
+		struct guest guest = { .runtime = runtime, .gate = &gate };
+		pthread_t thread;
+		wait_list_init(&hall);
+		/* Its type is known for short runs. */
+		for (int i = 0; i < 1000; i++)
+			assert_ok(runtime_run_type(runtime, 0, &guest_type, &guest));
+		guest.hall = &hall;
+		request_init_type(&guest.request, &guest_type, &guest);
+		assert_int_equal(pthread_create(&thread, NULL, guest_thread, &guest), 0);
+		while ((atomic_load(&guest.request.future.state) & FUTURE_WAITED) == 0)
+			sched_yield();
+		assert_ok(runtime_run(runtime, 0, wake_hall_and_block, &guest));
+		assert_int_equal(pthread_join(thread, NULL), 0);
+		runtime_destroy(runtime);
+		assert_true(atomic_load(&gate.entered));
+		assert_false(atomic_load(&gate.late));
+	}
 }
 
 static void test_cancel_of_requests(void **state)
@@ -876,6 +951,7 @@ int main(void)
 		cmocka_unit_test(test_destroy_waits_for_posts),
 		cmocka_unit_test(test_callbacks),
 		cmocka_unit_test(test_cancel_of_requests),
+		cmocka_unit_test(test_sleepers_hear_before_a_long_run),
 		cmocka_unit_test(test_cancels_race_with_ends),
 		cmocka_unit_test(test_attempts),
 		cmocka_unit_test(test_shutdown_with_tasks_in_flight),

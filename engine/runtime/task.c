@@ -77,6 +77,12 @@ bool task_slice_spent(struct task *self)
 	return clock_now_ns() - shard->run_start_ns >= slice_ns;
 }
 
+void task_publish(struct task *self)
+{
+	shard_tell_others(self->shard);
+	shard_wake_threads(self->shard);
+}
+
 static void timer_start(struct task *self, uint64_t ns)
 {
 	struct shard *shard = self->shard;

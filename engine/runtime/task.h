@@ -136,6 +136,10 @@ MAY_SUSPEND MUST_CHECK struct status task_sleep_cancelable(struct task *self, ui
 /* Lets the other runnable tasks of the shard go first. */
 MAY_SUSPEND void task_yield(struct task *self);
 
+/* Others and threads hear of what has ended on this shard so far, as they would at the end of this run or a
+ * little later: for a run that goes on with something of unknown length. */
+void task_publish(struct task *self);
+
 /* Whether the task has used up its slice (about 100 us; 20 us while the foreground waits). Cheap:
  * reads the clock; call it every few microseconds of work. */
 bool task_slice_spent(struct task *self);
