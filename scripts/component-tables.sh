@@ -28,8 +28,8 @@ table() {
   awk '
     function unquoted(text) {
       sub(/,$/, "", text)
-      if (text ~ /^"/) text = substr(text, 2, length(text) - 2)
-      return text == "null" ? "" : text
+      if (text == "null") return "" # which the variant "null" is not
+      return text ~ /^"/ ? substr(text, 2, length(text) - 2) : text
     }
     function rounded(number,   digits) {
       digits = number >= 99.95 || number == 0 ? 0 : number >= 9.995 ? 1 : number >= 0.9995 ? 2 : 3
